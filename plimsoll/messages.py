@@ -1,0 +1,505 @@
+"""What travels between the programs: on Kafka, in Redis, through pub/sub.
+
+Messages that come from outside (`PortfolioUpdate`, `MarketTick`, `MarketClose`) are decoded by the `decode_*`
+functions below and by nothing else. They are total: bytes in, and out comes a valid message or a `BadMessage` that
+names the field and the reason. Nothing else is raised, because one stray exception ends a dataflow.
+
+Messages of our own making are whole and frozen: each states the new value rather than a difference, so losing one or
+meeting one twice does no harm. Units: money in the reporting currency, fractions of market value end in `_fraction`,
+times are UTC nanoseconds and end in `_ns`. Value at risk and expected shortfall are positive for a loss.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from datetime import UTC, date, datetime
+from enum import StrEnum
+from typing import Annotated, NoReturn, TypeVar
+
+import msgspec
+from msgspec import Meta, Struct
+
+from plimsoll.errors import BadMessage, Reason
+
+IDENTIFIER_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)"
+Identifier = Annotated[str, Meta(pattern=IDENTIFIER_PATTERN)]
+"""A portfolio, advisor, client or symbol. It becomes a key, a channel and a log field, so nothing else is let in."""
+
+REPORTING_CURRENCY = "USD"
+RECORD_SIZE_MAX = 1_000_000
+"""Bytes of one record. Kafka's own default limit, so nothing larger arrives by accident."""
+POSITIONS_MAX = 10_000
+QUANTITY_MAX = 1e12
+PRICE_MAX = 1e9
+CASH_MAX = 1e15
+FUTURE_MAX_SECONDS = 60.0
+"""How far ahead of our clock an event may claim to be before it is called a mistake."""
+NESTING_MAX = 32
+"""Brackets within brackets. Ours nest three deep."""
+
+
+class RiskTolerance(StrEnum):
+    """How much risk the client asked for."""
+
+    CONSERVATIVE = "Conservative"
+    MODERATE = "Moderate"
+    AGGRESSIVE = "Aggressive"
+
+
+# --- from outside -----------------------------------------------------------------------------------------------------
+
+
+class Position(Struct, frozen=True, gc=False):
+    """Signed quantity of one symbol; negative is a short position. The rest is the sender's opinion, unused."""
+
+    symbol: Identifier
+    quantity: float
+    price: float | None = None
+    market_value: float | None = None
+    weight: float | None = None
+    sector: Annotated[str, Meta(max_length=64)] | None = None
+
+
+class PortfolioUpdate(Struct, frozen=True, gc=False):
+    """A portfolio as a whole, as its owner last stated it."""
+
+    id: Identifier
+    advisor_id: Identifier
+    positions: list[Position]
+    client_id: Identifier | None = None
+    risk_tolerance: RiskTolerance = RiskTolerance.MODERATE
+    account_type: Annotated[str, Meta(max_length=64)] | None = None
+    cash: float = 0.0
+    currency: str | None = None
+    version: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
+    total_value: float | None = None
+    timestamp: float | str | None = None
+
+
+class MarketTick(Struct, frozen=True, gc=False):
+    """One price of one symbol. Volatility, return (annual) and beta are a vendor's opinion."""
+
+    symbol: Identifier
+    price: float
+    volatility: float | None = None
+    expected_return: float | None = None
+    beta: float | None = None
+    timestamp: float | str | None = None
+    source: Annotated[str, Meta(max_length=32)] | None = None
+    """`replay` for historical prices; absent for a live feed."""
+    session: Annotated[str, Meta(max_length=10)] | None = None
+    """The historical session that a replayed price belongs to."""
+
+
+class MarketClose(Struct, frozen=True, gc=False):
+    """The official closes of one session."""
+
+    session: str
+    closes: dict[Identifier, float]
+    source: Annotated[str, Meta(max_length=32)] | None = None
+
+
+# --- of our own making ------------------------------------------------------------------------------------------------
+
+
+class RiskSnapshot(Struct, frozen=True, gc=False):
+    """All we say about one portfolio at one sequence.
+
+    The Redis script reads the first two fields out of the stored text; they stay first. Fractions and ratios are
+    null where the market value is not positive, or where they are not defined (the Sharpe ratio of cash).
+    """
+
+    sequence: str
+    """Decimal digits, compared as a number: grows for each portfolio for ever."""
+    advisor_id: str
+    portfolio_id: str
+    client_id: str | None
+    risk_tolerance: RiskTolerance
+    as_of_ns: int
+    """Event time of the newest update or price in it."""
+    calculated_at_ns: int
+    market_value: float
+    gross_exposure: float
+    net_exposure: float
+    cash: float
+    var_95: float
+    var_99: float
+    es_975: float
+    var_95_fraction: float | None
+    var_99_fraction: float | None
+    es_975_fraction: float | None
+    volatility: float | None
+    expected_return: float | None
+    sharpe_ratio: float | None
+    beta: float | None
+    max_drawdown: float | None
+    effective_names: float | None
+    risk_number: int | None
+    day_pnl: float
+    method: str
+    horizon_days: int
+    observations: int
+    scenario_set_id: str
+    var_95_scenario_date: str
+    coverage: float
+    """Share of gross exposure that has its own price history; the rest is proxied. 0 where nothing held is priced."""
+    incomplete_symbols: list[str]
+    """Held, but without a price: in no number above."""
+    proxied_symbols: list[str]
+    """Priced, but without a history of their own: valued as beta times the benchmark, and a residual."""
+    oldest_price_ns: int | None
+    """Event time of the oldest mark that values it; null where nothing is marked."""
+    calculation_time_ms: float
+    average_calculation_time_ms: float
+    calculations: int
+    source_partition: int
+    source_offset: int
+
+
+class PortfolioRecord(Struct, frozen=True, gc=False):
+    """A portfolio's positions as applied, and the offset of the update that stated them."""
+
+    portfolio_id: str
+    advisor_id: str
+    client_id: str | None
+    risk_tolerance: RiskTolerance
+    account_type: str | None
+    cash: float
+    symbols: list[str]
+    quantities: list[float]
+    sectors: list[str | None]
+    event_time_ns: int
+    version: int | None
+    source_partition: int
+    source_offset: int
+
+
+class Mark(Struct, frozen=True, gc=False):
+    """The price a symbol is valued with, and when it was taken."""
+
+    price: float
+    event_time_ns: int
+    previous_close: float | None = None
+    volatility: float | None = None
+    beta: float | None = None
+    source: str | None = None
+    session: str | None = None
+
+
+class ScenarioSetRecord(Struct, frozen=True):
+    """One immutable scenario set. `returns` is float64, C order, (session, symbol), in base64 on the wire."""
+
+    scenario_set_id: str
+    method: str
+    benchmark: str
+    symbols: list[str]
+    sessions: list[str]
+    returns: bytes
+
+
+class AdvisorPnl(Struct, frozen=True):
+    """One worker's portfolios of one advisor, summed. `pnl` is float64 by scenario, in base64 on the wire."""
+
+    scenario_set_id: str
+    portfolios: int
+    market_value: float
+    gross_exposure: float
+    net_exposure: float
+    cash: float
+    day_pnl: float
+    covered_exposure: float
+    """Gross exposure that has its own price history."""
+    as_of_ns: int
+    calculated_at_ns: int
+    pnl: bytes
+
+
+class RiskPoint(Struct, frozen=True, gc=False):
+    """One minute of a portfolio's history."""
+
+    sequence: str
+    as_of_ns: int
+    market_value: float
+    var_95: float
+    es_975: float
+    volatility: float | None
+    risk_number: int | None
+
+
+class Moved(Struct, frozen=True, gc=False):
+    """A portfolio that now belongs to another advisor: follow it on that advisor's channel."""
+
+    portfolio_id: str
+    advisor_id: str
+
+
+class RiskBatch(Struct, frozen=True):
+    """What one pub/sub message carries: the changes of one advisor's portfolios."""
+
+    snapshots: list[RiskSnapshot] = []
+    moved: list[Moved] = []
+    closed: list[str] = []
+
+
+class Heartbeat(Struct, frozen=True):
+    """What an engine worker says about itself, once a second."""
+
+    worker_index: int
+    workers: int
+    started_at_ns: int
+    beat_at_ns: int
+    state: str
+    """`catching-up`, `running` or `draining`."""
+    portfolios: int
+    applied: int
+    stale: int
+    dead_lettered: int
+    calculations: int
+    average_calculation_time_ms: float
+    published: int
+    scenario_set_id: str | None
+    last_session: str | None
+    market_source: str | None
+
+
+class DeadLetter(Struct, frozen=True):
+    """What could not be applied. `raw` is at most 64 KiB of the record, in base64 on the wire."""
+
+    reason: Reason
+    field: str
+    detail: str
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    raw: bytes
+    raw_size: int
+    raw_truncated: bool
+    sha256: str
+    dead_at_ns: int
+
+
+# --- encode -----------------------------------------------------------------------------------------------------------
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def encode(message: Struct) -> bytes:
+    """Any message as JSON in UTF-8."""
+    return _ENCODER.encode(message)
+
+
+_Message = TypeVar("_Message", bound=Struct)
+_DECODERS: dict[type[Struct], msgspec.json.Decoder[Struct]] = {}
+
+
+def decode(raw: bytes | str, kind: type[_Message]) -> _Message:
+    """One of our own messages back from JSON. Raises `BadMessage` where the bytes are not one."""
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        decoder = _DECODERS[kind] = msgspec.json.Decoder(kind)
+    try:
+        return decoder.decode(raw)  # type: ignore[return-value]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        _refuse(error, raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw)
+
+
+# --- decode and validate ----------------------------------------------------------------------------------------------
+
+
+def decode_portfolio_update(key: bytes | None, value: bytes, now_ns: int) -> PortfolioUpdate:
+    """A record of `portfolio-updates` as a valid update; `now_ns` is the reader's clock. Raises `BadMessage`.
+
+    A null value (the portfolio is closed) is not decoded but handled by `decode_closed_portfolio`.
+    """
+    update = _decode_outside(value, PortfolioUpdate)
+    _require_key(key, update.id, "id")
+    validate_portfolio_update(update, now_ns)
+    return update
+
+
+def decode_closed_portfolio(key: bytes | None) -> str:
+    """The portfolio id of a null record. Raises `BadMessage` where the key is none."""
+    try:
+        return msgspec.convert((key or b"").decode(), Identifier)
+    except (msgspec.ValidationError, UnicodeDecodeError):
+        raise BadMessage(
+            Reason.KEY_MISMATCH, f"{key!r} is not a portfolio id, so nothing can be closed", "key"
+        ) from None
+
+
+def decode_market_tick(key: bytes | None, value: bytes, now_ns: int) -> MarketTick:
+    """A record of `market-data` as a valid tick. Raises `BadMessage`."""
+    tick = _decode_outside(value, MarketTick)
+    _require_key(key, tick.symbol, "symbol")
+    _require_range(tick.price, "price", above=0.0, most=PRICE_MAX)
+    _require_range(tick.volatility, "volatility", least=0.0, most=10.0)
+    _require_range(tick.beta, "beta", least=-20.0, most=20.0)
+    _require_range(tick.expected_return, "expected_return", least=-10.0, most=10.0)
+    event_time_ns(tick.timestamp, now_ns)
+    return tick
+
+
+def decode_market_close(key: bytes | None, value: bytes) -> MarketClose:
+    """A record of `market-closes` as a valid session. Raises `BadMessage`."""
+    close = _decode_outside(value, MarketClose)
+    try:
+        canonical = date.fromisoformat(close.session).isoformat() == close.session
+    except ValueError:
+        canonical = False
+    if not canonical:
+        raise BadMessage(Reason.SCHEMA, f"{close.session!r} is not a date written YYYY-MM-DD", "session")
+    _require_key(key, close.session, "session")
+    if not close.closes:
+        raise BadMessage(Reason.SCHEMA, "a session without any close", "closes")
+    for symbol, price in close.closes.items():
+        _require_range(price, f"closes.{symbol}", above=0.0, most=PRICE_MAX)
+    return close
+
+
+def validate_portfolio_update(update: PortfolioUpdate, now_ns: int) -> None:
+    """What the types alone do not say. Raises `BadMessage` naming the first field that is wrong."""
+    if len(update.positions) > POSITIONS_MAX:
+        raise BadMessage(
+            Reason.TOO_LARGE,
+            f"{len(update.positions)} positions, at most {POSITIONS_MAX} are taken",
+            "positions",
+        )
+    seen: set[str] = set()
+    for index, position in enumerate(update.positions):
+        if position.symbol in seen:
+            raise BadMessage(
+                Reason.DUPLICATE_SYMBOL,
+                f"{position.symbol} is held twice; send one position for each symbol",
+                f"positions[{index}].symbol",
+            )
+        seen.add(position.symbol)
+        if not -QUANTITY_MAX <= position.quantity <= QUANTITY_MAX:
+            _require_range(position.quantity, f"positions[{index}].quantity", least=-QUANTITY_MAX, most=QUANTITY_MAX)
+    _require_range(update.cash, "cash", least=-CASH_MAX, most=CASH_MAX)
+    if update.currency not in (None, REPORTING_CURRENCY):
+        raise BadMessage(
+            Reason.OUT_OF_RANGE,
+            f"{update.currency!r} is not the reporting currency {REPORTING_CURRENCY}, and no FX rates are held",
+            "currency",
+        )
+    event_time_ns(update.timestamp, now_ns)
+
+
+def event_time_ns(timestamp: float | str | None, now_ns: int) -> int:
+    """When an event says it happened, in UTC nanoseconds; `now_ns` where it does not say.
+
+    A number is seconds since 1970, a text ISO 8601 (UTC where no zone is given). Raises `BadMessage`: FUTURE where it
+    lies more than a minute ahead of the reader's clock, OUT_OF_RANGE before 1970, SCHEMA where it is no time at all.
+    """
+    if timestamp is None:
+        return now_ns
+    if isinstance(timestamp, str):
+        try:
+            stated = datetime.fromisoformat(timestamp)
+        except ValueError:
+            raise BadMessage(Reason.SCHEMA, f"{timestamp[:40]!r} is not an ISO 8601 time", "timestamp") from None
+        seconds = (stated if stated.tzinfo else stated.replace(tzinfo=UTC)).timestamp()
+    else:
+        seconds = float(timestamp)
+    if not math.isfinite(seconds):
+        raise BadMessage(Reason.NON_FINITE, f"{seconds} is not a time", "timestamp")
+    if seconds < 0:
+        raise BadMessage(Reason.OUT_OF_RANGE, f"{timestamp} lies before 1970", "timestamp")
+    ahead = seconds - now_ns / 1e9
+    if ahead > FUTURE_MAX_SECONDS:
+        raise BadMessage(
+            Reason.FUTURE,
+            f"{timestamp} is {ahead:,.0f} s ahead of our clock; numbers are seconds since 1970",
+            "timestamp",
+        )
+    return int(seconds * 1e9)
+
+
+def _decode_outside(value: bytes, kind: type[_Message]) -> _Message:
+    if len(value) > RECORD_SIZE_MAX:
+        raise BadMessage(Reason.TOO_LARGE, f"{len(value):,} bytes, at most {RECORD_SIZE_MAX:,} are taken")
+    return decode(value, kind)
+
+
+def _refuse(error: Exception, raw: bytes) -> NoReturn:
+    """Turn what the decoder says into the reason that the sender needs."""
+    field, detail = _where(str(error))
+    if isinstance(error, RecursionError) or _nesting(raw) > NESTING_MAX:
+        raise BadMessage(Reason.TOO_DEEP, f"brackets nest deeper than {NESTING_MAX}") from None
+    if isinstance(error, UnicodeDecodeError) or "surrogate" in detail:
+        raise BadMessage(Reason.INVALID_UTF8, detail, field) from None
+    if "out of range" in detail:
+        raise BadMessage(Reason.OUT_OF_RANGE, "the number is too large for a float", field) from None
+    if isinstance(error, msgspec.ValidationError):
+        raise BadMessage(Reason.SCHEMA, detail, field) from None
+    if literal := _non_finite_literal(raw):
+        raise BadMessage(Reason.NON_FINITE, f"{literal[1]} is not a number", literal[0]) from None
+    raise BadMessage(Reason.MALFORMED_JSON, detail) from None
+
+
+def _where(text: str) -> tuple[str, str]:
+    """The decoder's `what - at `$.where`` as (where, what)."""
+    found = re.fullmatch(r"(?s)(.*?) - at `(?:key` in `)?\$\.?(.*)`", text)
+    return (found[2], found[1]) if found else ("", text)
+
+
+def _nesting(raw: bytes) -> int:
+    """A bound on how deep the brackets nest, by counting; strings are not looked into, so it may be too high."""
+    depth = deepest = 0
+    for byte in raw:
+        if byte in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif byte in b"]}":
+            depth -= 1
+    return deepest
+
+
+def _non_finite_literal(raw: bytes) -> tuple[str, str] | None:
+    """The field and text of a `NaN` or `Infinity` in what is otherwise JSON, as Python's own writer emits them."""
+    met: list[str] = []
+
+    def constant(text: str) -> float:
+        met.append(text)
+        return math.nan if text == "NaN" else math.inf
+
+    try:
+        tree = json.loads(raw, parse_constant=constant)
+    except (ValueError, RecursionError):
+        return None
+    return (_path_of_non_finite(tree), met[0]) if met else None
+
+
+def _path_of_non_finite(tree: object, path: str = "") -> str:
+    """Where the first number that is none stands: `positions[2].price`."""
+    if isinstance(tree, dict):
+        branches = [(f"{path}.{key}" if path else str(key), branch) for key, branch in tree.items()]
+    elif isinstance(tree, list):
+        branches = [(f"{path}[{index}]", branch) for index, branch in enumerate(tree)]
+    else:
+        return path if isinstance(tree, float) and not math.isfinite(tree) else ""
+    return next((found for where, branch in branches if (found := _path_of_non_finite(branch, where))), "")
+
+
+def _require_key(key: bytes | None, expected: str, field: str) -> None:
+    if key != expected.encode():
+        shown = "null" if key is None else repr(key[:80].decode("utf-8", "replace"))
+        raise BadMessage(Reason.KEY_MISMATCH, f"the record's key is {shown}, its {field} is {expected!r}", "key")
+
+
+def _require_range(
+    value: float | None, field: str, *, above: float | None = None, least: float | None = None, most: float
+) -> None:
+    if value is None:
+        return
+    if not math.isfinite(value):
+        raise BadMessage(Reason.NON_FINITE, f"{value} is not a number", field)
+    if above is not None and value <= above:
+        raise BadMessage(Reason.OUT_OF_RANGE, f"{value} is not above {above:g}", field)
+    if least is not None and value < least:
+        raise BadMessage(Reason.OUT_OF_RANGE, f"{value} is below {least:g}", field)
+    if value > most:
+        raise BadMessage(Reason.OUT_OF_RANGE, f"{value} is above {most:g}", field)

@@ -1,0 +1,193 @@
+"""Every setting, its default and its bounds, in one table; read from the environment and from `.env`.
+
+Only a `__main__` or the command line calls `load`. A key that is unknown or cannot be read stops the process and is
+named: a setting that is silently ignored is worse than none. `KAFKA_BROKERS`, `REDIS_URL` and `LOG_LEVEL` carry no
+prefix because older installations set them; all else is `PLIMSOLL_*`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from plimsoll.errors import BadSetting
+
+_PREFIX = "PLIMSOLL_"
+_FOREIGN_IN_DOTENV = ("COMPOSE_", "DOCKER_")
+"""Docker Compose reads the same `.env`; its keys are not ours to judge."""
+
+
+def _text(text: str) -> str:
+    if not text:
+        raise ValueError("empty")
+    return text
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"{text!r} is none of {', '.join(choices)}")
+        return text
+
+    return read
+
+
+def _level(text: str) -> str:
+    return _one_of("DEBUG", "INFO", "WARNING", "ERROR")(text.upper())
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a whole number") from None
+        if not least <= number <= most:
+            raise ValueError(f"{number} is not between {least} and {most}")
+        return number
+
+    return read
+
+
+def _number(least: float, most: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number") from None
+        if not least <= number <= most:
+            raise ValueError(f"{text} is not between {least:g} and {most:g}")
+        return number
+
+    return read
+
+
+def _brokers(text: str) -> str:
+    for broker in text.split(","):
+        host, colon, port = broker.strip().rpartition(":")
+        if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError(f"{broker.strip()!r} is not host:port; several are separated by commas")
+    return ",".join(broker.strip() for broker in text.split(","))
+
+
+def _redis_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("not a URL") from None  # the reason would quote the password
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        # The URL may hold a password, so only its scheme is quoted.
+        raise ValueError(f"scheme {parts.scheme!r} is none of redis, rediss, unix")
+    return text
+
+
+def _setting(key: str, default: str, read: Callable[[str], Any], about: str) -> Any:  # noqa: ANN401
+    return field(
+        default_factory=lambda: read(default),
+        metadata={"key": key, "default": default, "read": read, "about": about},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a process was told. Frozen: nothing changes its mind while running."""
+
+    kafka_brokers: str = _setting(
+        "KAFKA_BROKERS", "127.0.0.1:9092", _brokers, "Kafka brokers, host:port, comma separated"
+    )
+    redis_url: str = _setting("REDIS_URL", "redis://127.0.0.1:6379/0", _redis_url, "Redis or Valkey, one node")
+    log_level: str = _setting("LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING or ERROR")
+    window_ms: int = _setting(
+        "PLIMSOLL_WINDOW_MS",
+        "50",
+        _integer(10, 1000),
+        "How long ticks are conflated before a revaluation, ms",
+    )
+    scenarios: int = _setting("PLIMSOLL_SCENARIOS", "500", _integer(250, 2000), "Sessions of returns in a scenario set")
+    benchmark: str = _setting(
+        "PLIMSOLL_BENCHMARK", "SP500", _text, "Symbol whose closes are the benchmark of beta and proxies"
+    )
+    risk_free: float = _setting(
+        "PLIMSOLL_RISK_FREE",
+        "0.0",
+        _number(-0.2, 1.0),
+        "Annual risk-free rate of the Sharpe ratio, a fraction",
+    )
+    republish_seconds: int = _setting(
+        "PLIMSOLL_REPUBLISH_SECONDS",
+        "30",
+        _integer(1, 3600),
+        "Every snapshot is offered to Redis again after this",
+    )
+    history_points: int = _setting(
+        "PLIMSOLL_HISTORY_POINTS", "390", _integer(1, 10_000), "Minutes of history kept for each portfolio"
+    )
+    stale_seconds: int = _setting(
+        "PLIMSOLL_STALE_SECONDS",
+        "15",
+        _integer(2, 3600),
+        "Answers are marked stale when the engine is silent this long",
+    )
+    replication_factor: int = _setting(
+        "PLIMSOLL_REPLICATION_FACTOR", "1", _integer(1, 15), "Replicas of a topic that has to be created"
+    )
+    auth: str = _setting("PLIMSOLL_AUTH", "off", _one_of("off"), "off: no sign-in, and the API serves loopback only")
+
+
+@dataclass(frozen=True, slots=True)
+class SettingDoc:
+    """One row of the settings table in the documentation."""
+
+    key: str
+    default: str
+    about: str
+
+
+def documented() -> list[SettingDoc]:
+    """Every setting there is, in the order of the table above."""
+    return [SettingDoc(f.metadata["key"], f.metadata["default"], f.metadata["about"]) for f in fields(Settings)]
+
+
+def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
+    """Read the environment, and beneath it a `.env` file where there is one. Raises `BadSetting` naming the key."""
+    known = {f.metadata["key"]: f for f in fields(Settings)}
+    stated = {
+        **_read_dotenv(dotenv, known),
+        **{k: v for k, v in environ.items() if k in known or k.startswith(_PREFIX)},
+    }
+    values = {}
+    for key, text in stated.items():
+        if key not in known:
+            raise BadSetting(key, f"no such setting; the known ones are {', '.join(known)}")
+        try:
+            values[known[key].name] = known[key].metadata["read"](text)
+        except ValueError as error:
+            raise BadSetting(key, str(error)) from None
+    return Settings(**values)
+
+
+def _read_dotenv(path: Path | None, known: Mapping[str, object]) -> dict[str, str]:
+    """`KEY=value` lines; comments, blank lines, `export` and matching quotes are understood, nothing else is."""
+    if path is None or not path.is_file():
+        return {}
+    stated: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        text = line.strip().removeprefix("export ").strip()
+        if not text or text.startswith("#"):
+            continue
+        key, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not key.isidentifier():
+            raise BadSetting(f"{path.name} line {number}", "not of the form KEY=value")
+        if key.startswith(_FOREIGN_IN_DOTENV):
+            continue
+        if key not in known:
+            raise BadSetting(
+                key, f"no such setting (line {number} of {path.name}); the known ones are {', '.join(known)}"
+            )
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+            value = value[1:-1]
+        stated[key] = value
+    return stated
