@@ -1,0 +1,1 @@
+"""Makes a market and portfolios out of real closes and a seed, and publishes them to Kafka."""
