@@ -1,0 +1,77 @@
+"""The risk number: anchors, rounding, bands."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plimsoll.risk.arrays import FloatArray
+from plimsoll.risk.score import RiskBand, risk_band, risk_number, risk_score, six_month_loss
+
+pytestmark = pytest.mark.filterwarnings("error")
+
+
+def _volatility_that_loses(percent: float) -> FloatArray:
+    return np.array([percent / 100.0 / (1.6449 * math.sqrt(126))])
+
+
+@pytest.mark.parametrize(
+    ("loss_percent", "number"),
+    [(0, 1), (1.5, 20), (5.5, 35), (9.5, 50), (15, 70), (20, 85), (25, 90), (35, 95), (40, 97), (55, 99), (300, 99)],
+)
+def test_the_curve_passes_through_its_anchors(loss_percent: float, number: int) -> None:
+    score = risk_score(_volatility_that_loses(loss_percent), np.zeros(1))
+    assert score[0] == pytest.approx(number, abs=1e-9)
+    assert risk_number(score)[0] == number
+
+
+def test_six_month_loss_by_hand() -> None:
+    # 1 % a day: 1.6449 x 0.01 x 11.225 is 18.46 %; a mean of 0.05 % a day gives 6.3 % of it back.
+    loss = six_month_loss(np.array([0.01]), np.array([0.0005]))
+    assert loss[0] == pytest.approx(0.184640 - 0.063, abs=1e-6)
+
+
+def test_a_portfolio_that_only_gains_scores_one() -> None:
+    assert risk_score(np.array([0.001]), np.array([0.01]))[0] == 1.0
+
+
+@given(st.floats(0.0, 0.2), st.floats(0.0, 0.2), st.floats(-0.01, 0.01))
+def test_more_volatility_never_scores_lower(one: float, other: float, mean: float) -> None:
+    lower, higher = risk_score(np.array(sorted([one, other])), np.full(2, mean))
+    assert 1.0 <= lower <= higher <= 99.0
+
+
+@given(st.floats(1.0, 99.0), st.integers(2, 99))
+def test_a_number_is_at_the_threshold_exactly_when_its_score_is_half_a_point_below_it(
+    score: float, threshold: int
+) -> None:
+    assert (risk_number(np.array([score]))[0] >= threshold) == (score >= threshold - 0.5)
+
+
+@pytest.mark.parametrize("threshold", range(2, 100))
+def test_a_score_on_the_half_is_rounded_up(threshold: int) -> None:
+    assert risk_number(np.array([threshold - 0.5]))[0] == threshold
+    assert risk_number(np.array([np.nextafter(threshold - 0.5, 0.0)]))[0] == max(threshold - 1, 1)
+
+
+def test_what_is_not_defined_has_no_score() -> None:
+    score = risk_score(np.array([np.nan, 0.01]), np.array([0.0, np.nan]))
+    assert np.isnan(score).all()
+    assert np.isnan(risk_number(score)).all()
+
+
+@pytest.mark.parametrize(
+    ("number", "band"),
+    [
+        (1, RiskBand.LOW),
+        (29, RiskBand.LOW),
+        (30, RiskBand.MODERATE),
+        (69, RiskBand.MODERATE),
+        (70, RiskBand.HIGH),
+        (99, RiskBand.HIGH),
+    ],
+)
+def test_bands(number: int, band: RiskBand) -> None:
+    assert risk_band(number) is band
