@@ -1,0 +1,1 @@
+"""Kafka in, a book of positions, risk, Redis and Kafka out: the Bytewax dataflow and its supervisor."""

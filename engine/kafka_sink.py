@@ -1,0 +1,127 @@
+"""Windows into Kafka: `risk-updates` and `dead-letters`, every delivery checked.
+
+Bytewax's own sink has no delivery callback: what a broker refuses vanishes and the flow ends well. Here each record
+reports back, the epoch does not commit before all of them have, and a refusal that cannot pass ends the worker, whose
+next start repeats the epoch. While Kafka is away the client keeps trying; its queue is bounded, and when it is full
+the flow waits.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from confluent_kafka import KafkaError, Message, Producer
+from typing_extensions import override
+
+from engine.drain import Drain
+from engine.window import Window
+from plimsoll import topics
+from plimsoll.errors import PlimsollError, Unavailable
+from plimsoll.messages import encode
+
+log = logging.getLogger(__name__)
+
+QUEUE_RECORDS_MAX = 50_000
+FLUSH_STEP_SECONDS = 0.1
+
+
+class DeliveryFailed(PlimsollError):
+    """Kafka refused one of our own records for good. Mend what the text names; the next start repeats the epoch."""
+
+
+class KafkaSink(FixedPartitionedSink[Window, None]):
+    """Where snapshots and dead letters are published."""
+
+    def __init__(self, brokers: str, name: str, drain: Drain) -> None:
+        self.brokers = brokers
+        self.name = name
+        self.drain = drain
+
+    @override
+    def list_parts(self) -> list[str]:
+        return [self.name]
+
+    @override
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> KafkaWriter:
+        return KafkaWriter(producer(self.brokers), self.drain)
+
+    @override
+    def part_fn(self, item_key: str) -> int:
+        return 0
+
+
+def producer(brokers: str) -> Producer:
+    """An idempotent producer that never gives a record up by itself."""
+    return Producer(
+        {
+            "bootstrap.servers": brokers,
+            "enable.idempotence": True,
+            "compression.type": "lz4",
+            "linger.ms": 20,
+            "message.timeout.ms": 0,
+            "queue.buffering.max.messages": QUEUE_RECORDS_MAX,
+            # As other clients do it, so that a portfolio has one partition whoever writes.
+            "partitioner": "murmur2_random",
+            "allow.auto.create.topics": False,
+            "log_level": 3,
+        },
+        logger=logging.getLogger("librdkafka"),
+    )
+
+
+class KafkaWriter(StatefulSinkPartition[Window, None]):
+    """One producer. `snapshot` is Bytewax's last call before an epoch commits: there it waits for every delivery."""
+
+    def __init__(self, client: Producer, drain: Drain) -> None:
+        self._client = client
+        self._drain = drain
+        self._refused: str | None = None
+
+    @override
+    def write_batch(self, values: list[Window]) -> None:
+        for window in values:
+            for one in window.publications:
+                self._produce(topics.RISK_UPDATES.name, one.portfolio_id.encode(), one.snapshot)
+            for letter in window.dead_letters:
+                key = f"{letter.topic}/{letter.partition}/{letter.offset}"
+                self._produce(topics.DEAD_LETTERS.name, key.encode(), encode(letter))
+        self._client.poll(0)
+        self._check()
+
+    @override
+    def snapshot(self) -> None:
+        self._settle()
+
+    @override
+    def close(self) -> None:
+        self._settle()
+
+    def _produce(self, topic: str, key: bytes, value: bytes) -> None:
+        while True:
+            try:
+                self._client.produce(topic, key=key, value=value, on_delivery=self._delivered)
+            except BufferError:
+                self._client.poll(FLUSH_STEP_SECONDS)
+                self._give_up_if_overdue()
+            else:
+                return
+
+    def _settle(self) -> None:
+        """Wait until Kafka has acknowledged everything. Raises where it refused something, or stays away too long."""
+        while self._client.flush(FLUSH_STEP_SECONDS):
+            self._check()
+            self._give_up_if_overdue()
+        self._check()
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None and self._refused is None:
+            self._refused = f"{message.topic()}: {error.str()}"
+
+    def _check(self) -> None:
+        if self._refused is not None:
+            raise DeliveryFailed(f"Kafka refused a record of {self._refused}")
+
+    def _give_up_if_overdue(self) -> None:
+        if self._drain.overdue:
+            raise Unavailable("Kafka", f"{len(self._client)} records unacknowledged; the next start repeats them")

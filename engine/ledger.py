@@ -1,0 +1,174 @@
+"""Every record ends in exactly one of applied, stale or dead-lettered; this is where it is decided and counted.
+
+`Ledger.take` folds one Kafka record into the book or the marks. It never raises for what a record holds: one stray
+exception ends a Bytewax flow, and a flow that dies at a record dies there again after every restart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from engine.book import Book, admit
+from engine.market import Marks
+from plimsoll import messages, topics
+from plimsoll.errors import BadMessage, Reason
+from plimsoll.messages import DeadLetter
+
+RAW_SIZE_MAX = 64 * 1024
+"""Bytes of a record that a dead letter keeps, so that the letter itself always fits the broker's limit."""
+
+log = logging.getLogger(__name__)
+
+
+class Record(NamedTuple):
+    """One Kafka record as the source read it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Closed(NamedTuple):
+    """A portfolio that its owner closed."""
+
+    portfolio_id: str
+    source_offset: int
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The book, the marks, how far each market partition has been read, and the three counters."""
+
+    book: Book
+    marks: Marks
+    applied: int = 0
+    stale: int = 0
+    dead_lettered: int = 0
+    read_to: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Market topic and partition to the next offset: what the market watermark is the sum of."""
+    reread: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Closes are read again at every start; those below this offset were counted before."""
+    closed: dict[str, Closed] = field(default_factory=dict)
+    dead: list[DeadLetter] = field(default_factory=list)
+
+    @property
+    def market_watermark(self) -> int:
+        """How many market records the marks and the scenario set know of. Never falls."""
+        return sum(self.read_to.values())
+
+    def take(self, record: Record, now_ns: int) -> None:
+        """Apply one record, or count it stale, or set it aside; `now_ns` is our clock, against claims of the future."""
+        try:
+            applied = self._apply(record, now_ns)
+        except BadMessage as bad:
+            self._set_aside(record, bad, now_ns)
+        except Exception as error:
+            # The last resort that keeps the flow alive: the record is kept, and the cause is ours to mend.
+            log.exception("a record could not be applied", extra={"source": _position(record)})
+            internal = BadMessage(Reason.INTERNAL, f"{type(error).__name__}; the engine's log has the cause")
+            self._set_aside(record, internal, now_ns)
+        else:
+            counted_before = record.offset < self.reread.get((record.topic, record.partition), 0)
+            self.applied += applied and not counted_before
+            self.stale += not applied and not counted_before
+
+    def _apply(self, record: Record, now_ns: int) -> bool:
+        """Fold the record in; False where something newer is held already. Raises `BadMessage`."""
+        if record.topic == topics.PORTFOLIO_UPDATES.name:
+            return self._apply_portfolio(record, now_ns)
+        where = (record.topic, record.partition)
+        reread = record.offset < self.reread.get(where, 0)
+        if record.offset < self.read_to.get(where, 0) and not reread:
+            return False
+        # Also where the record turns out bad: the watermark says what has been read.
+        self.read_to[where] = max(self.read_to.get(where, 0), record.offset + 1)
+        if record.value is None:
+            raise BadMessage(Reason.SCHEMA, "a null value: a price or a close cannot be taken back, only replaced")
+        if record.topic == topics.MARKET_DATA.name:
+            tick = messages.decode_market_tick(record.key, record.value, now_ns)
+            admit(self.book.symbols, tick.symbol, "symbol")
+            self.marks.tick(tick, messages.event_time_ns(tick.timestamp, now_ns))
+        else:
+            close = messages.decode_market_close(record.key, record.value)
+            for symbol in close.closes:
+                admit(self.book.symbols, symbol, f"closes.{symbol}")
+            self.marks.close(close)
+        return True
+
+    def _apply_portfolio(self, record: Record, now_ns: int) -> bool:
+        if record.value is None:
+            portfolio_id = messages.decode_closed_portfolio(record.key)
+            if not self.book.close(portfolio_id, record.offset):
+                return False
+            self.closed[portfolio_id] = Closed(portfolio_id, record.offset)
+            return True
+        update = messages.decode_portfolio_update(record.key, record.value, now_ns)
+        time_ns = messages.event_time_ns(update.timestamp, now_ns)
+        applied = self.book.apply(update, time_ns, record.partition, record.offset)
+        if applied:
+            self.closed.pop(update.id, None)
+        return applied
+
+    def _set_aside(self, record: Record, bad: BadMessage, now_ns: int) -> None:
+        self.dead_lettered += 1
+        raw = record.value or b""
+        self.dead.append(
+            DeadLetter(
+                reason=bad.reason,
+                field=bad.field,
+                detail=bad.detail,
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                key=record.key,
+                raw=raw[:RAW_SIZE_MAX],
+                raw_size=len(raw),
+                raw_truncated=len(raw) > RAW_SIZE_MAX,
+                sha256=hashlib.sha256(raw).hexdigest(),
+                dead_at_ns=now_ns,
+            )
+        )
+
+    def take_closed(self) -> list[Closed]:
+        """The portfolios closed since last asked."""
+        closed, self.closed = list(self.closed.values()), {}
+        return closed
+
+    def take_dead(self) -> list[DeadLetter]:
+        """The dead letters written since last asked."""
+        dead, self.dead = self.dead, []
+        return dead
+
+    # --- recovery state ------------------------------------------------------------------------------------------
+
+    def recovery_state(self) -> dict[str, Any]:
+        """A copy of what an epoch saves: positions, ticks, offsets and counters."""
+        return {
+            "book": self.book.recovery_state(),
+            "marks": self.marks.recovery_state(),
+            "read_to": dict(self.read_to),
+            "counted": (self.applied, self.stale, self.dead_lettered),
+        }
+
+    @classmethod
+    def recovered(cls, state: dict[str, Any] | None, benchmark: str, window: int) -> Ledger:
+        """The ledger that `recovery_state` described; an empty one without a state."""
+        if state is None:
+            book = Book()
+            return cls(book, Marks(book.symbols, benchmark, window))
+        book = Book.recovered(state["book"])
+        marks = Marks(book.symbols, benchmark, window)
+        marks.recover(state["marks"])
+        read_to = dict(state["read_to"])
+        closes = {where: offset for where, offset in read_to.items() if where[0] == topics.MARKET_CLOSES.name}
+        applied, stale, dead_lettered = state["counted"]
+        return cls(book, marks, applied, stale, dead_lettered, read_to, closes)
+
+
+def _position(record: Record) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"

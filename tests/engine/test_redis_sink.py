@@ -1,0 +1,191 @@
+"""What the scripts promise, on a real Redis: larger sequences win, repeating changes nothing, indexes agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.drain import Drain
+from engine.redis_sink import RedisWriter, connect
+from engine.revalue import Publication
+from engine.window import Window
+from plimsoll import keys
+from plimsoll.errors import Unavailable
+from plimsoll.messages import Mark, ScenarioSetRecord
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as connected:
+        yield connected
+
+
+@pytest.fixture
+def writer(redis_url: str) -> Iterator[RedisWriter]:
+    made = RedisWriter(connect(redis_url), "0/1", 390, Drain())
+    yield made
+    made.close()
+
+
+def publication(
+    portfolio_id: str, sequence: int, advisor_id: str = "a-1", score: float = 50.0, minute_ms: int = 0
+) -> Publication:
+    snapshot = {"sequence": str(sequence), "advisor_id": advisor_id, "portfolio_id": portfolio_id}
+    return Publication(
+        portfolio_id=portfolio_id,
+        advisor_id=advisor_id,
+        sequence=str(sequence),
+        risk_score=score,
+        snapshot=json.dumps(snapshot, separators=(",", ":")).encode(),
+        positions=b'{"of":"' + portfolio_id.encode() + b'"}',
+        minute_ms=minute_ms,
+        point=b"{}" if minute_ms else b"",
+    )
+
+
+def stored(client: redis.Redis, portfolio_id: str) -> int:
+    return int(json.loads(client.get(keys.risk(portfolio_id)) or '{"sequence":-1}')["sequence"])
+
+
+@given(st.lists(st.integers(1, 10**20), min_size=1, max_size=12))
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_order_the_largest_sequence_stays(
+    writer: RedisWriter, client: redis.Redis, sequences: list[int]
+) -> None:
+    client.flushdb()
+    seen = []
+    for sequence in sequences:
+        writer.write(Window(publications=[publication("p-0", sequence)]))
+        seen.append(stored(client, "p-0"))
+    assert seen == [max(sequences[: n + 1]) for n in range(len(sequences))]
+
+
+def test_writing_a_window_again_announces_nothing(writer: RedisWriter, client: redis.Redis) -> None:
+    window = Window(publications=[publication("p-0", 1), publication("p-1", 1)])
+    with client.pubsub() as subscriber:
+        subscriber.subscribe(keys.risk_channel("a-1"), "end")
+        writer.write(window)
+        writer.write(window)
+        client.publish("end", "")
+        said = _until_end(subscriber)
+    assert [[one["portfolio_id"] for one in batch["snapshots"]] for batch in said] == [["p-0", "p-1"]]
+
+
+def test_the_indexes_say_what_the_snapshots_say(writer: RedisWriter, client: redis.Redis) -> None:
+    writer.write(Window(publications=[publication("p-0", 1, "a-1", 71.5), publication("p-1", 1, "a-2", 20.0)]))
+    assert client.zrange(keys.by_risk(), 0, -1, withscores=True) == [("p-1", 20.0), ("p-0", 71.5)]
+    assert client.zrange(keys.by_risk("a-1"), 0, -1) == ["p-0"]
+    assert client.zrange(keys.by_id("a-2"), 0, -1) == ["p-1"]
+    assert client.zrange(keys.by_id(), 0, -1) == ["p-0", "p-1"]
+    assert client.zrange(keys.ADVISORS, 0, -1) == ["a-1", "a-2"]
+    assert json.loads(client.get(keys.portfolio("p-0"))) == {"of": "p-0"}
+
+
+def test_a_portfolio_that_changes_its_advisor_leaves_the_old_one_and_says_so(
+    writer: RedisWriter, client: redis.Redis
+) -> None:
+    writer.write(Window(publications=[publication("p-0", 1, "a-1")]))
+    with client.pubsub() as subscriber:
+        subscriber.subscribe(keys.risk_channel("a-1"), keys.risk_channel("a-2"), "end")
+        writer.write(Window(publications=[publication("p-0", 2, "a-2")]))
+        client.publish("end", "")
+        said = _until_end(subscriber)
+    assert {"snapshots": [], "moved": [{"portfolio_id": "p-0", "advisor_id": "a-2"}]} in said
+    assert [one["sequence"] for batch in said for one in batch["snapshots"]] == ["2"]
+    assert client.zrange(keys.ADVISORS, 0, -1) == ["a-2"]
+    assert not client.exists(keys.by_risk("a-1"), keys.by_id("a-1"))
+
+
+def test_a_closed_portfolio_is_gone_and_a_replay_cannot_open_it(writer: RedisWriter, client: redis.Redis) -> None:
+    writer.write(Window(publications=[publication("p-0", 5, minute_ms=60_000)]))
+    with client.pubsub() as subscriber:
+        subscriber.subscribe(keys.risk_channel("a-1"), "end")
+        writer.write(Window(closed=[("p-0", "9")]))
+        client.publish("end", "")
+        assert _until_end(subscriber) == [{"closed": ["p-0"]}]
+    writer.write(Window(publications=[publication("p-0", 7)]))
+    assert client.keys() == [keys.CLOSED]
+    writer.write(Window(publications=[publication("p-0", 11)]))
+    assert stored(client, "p-0") == 11
+    assert not client.exists(keys.CLOSED)
+
+
+def test_closing_again_after_it_was_opened_anew_does_nothing(writer: RedisWriter, client: redis.Redis) -> None:
+    writer.write(Window(publications=[publication("p-0", 11)]))
+    writer.write(Window(closed=[("p-0", "9")]))
+    assert stored(client, "p-0") == 11
+
+
+def test_one_point_of_history_a_minute_however_often_it_is_written(writer: RedisWriter, client: redis.Redis) -> None:
+    for sequence in range(1, 4):
+        writer.write(Window(publications=[publication("p-0", sequence, minute_ms=60_000)]))
+    writer.write(Window(publications=[publication("p-0", 9, minute_ms=120_000)]))
+    assert [entry for entry, _ in client.xrange(keys.history("p-0"))] == ["60000-0", "120000-0"]
+
+
+def test_a_worker_that_lags_does_not_put_an_older_scenario_set_back(writer: RedisWriter, client: redis.Redis) -> None:
+    def served(scenario_set_id: str) -> ScenarioSetRecord:
+        return ScenarioSetRecord(scenario_set_id, "historical", "SP500", ["A"], ["2020-01-02"], b"12345678")
+
+    for scenario_set_id in ("2020-01-02-aa", "2020-01-03-bb", "2020-01-02-aa"):
+        writer.write(Window(scenario_set=served(scenario_set_id)))
+    assert client.get(keys.CURRENT_SCENARIO_SET) == "2020-01-03-bb"
+    assert client.exists(keys.scenario_set("2020-01-02-aa"), keys.scenario_set("2020-01-03-bb")) == 2
+
+
+def test_marks_are_served_by_symbol(writer: RedisWriter, client: redis.Redis) -> None:
+    writer.write(Window(marks={"AAPL": Mark(price=2.5, event_time_ns=7)}))
+    assert json.loads(client.hget(keys.MARKS, "AAPL"))["price"] == 2.5  # type: ignore[arg-type]
+
+
+def test_more_portfolios_than_one_call_takes_are_all_written(writer: RedisWriter, client: redis.Redis) -> None:
+    writer.write(Window(publications=[publication(f"p-{n:04}", 1) for n in range(1_201)]))
+    assert client.zcard(keys.by_risk()) == 1_201
+
+
+def test_a_write_waits_for_redis_and_gives_up_only_when_told_to_stop(redis_url: str) -> None:
+    drain = Drain()
+    nobody = RedisWriter(connect("redis://127.0.0.1:1/0"), "0/1", 390, drain)
+    drain.ask()
+    drain._asked_at -= 60.0  # told long ago
+    with pytest.raises(Unavailable, match="Redis is unavailable"):
+        nobody.write(Window(publications=[publication("p-0", 1)]))
+
+
+def test_a_write_succeeds_once_memory_is_there_again(
+    writer: RedisWriter, client: redis.Redis, redis_server: Any
+) -> None:
+    if not redis_server.ours:
+        pytest.skip("another's server is not ours to run out of memory")
+    pauses = []
+
+    class Healing(Drain):
+        def wait(self, seconds: float) -> None:
+            pauses.append(seconds)
+            client.config_set("maxmemory", "0")
+
+    writer._drain = Healing()
+    client.config_set("maxmemory", "1")
+    try:
+        writer.write(Window(publications=[publication("p-0", 1)]))
+    finally:
+        client.config_set("maxmemory", "0")
+    assert len(pauses) == 1
+    assert stored(client, "p-0") == 1
+
+
+def _until_end(subscriber: redis.client.PubSub) -> list[dict[str, list[dict[str, str]]]]:
+    """Every batch that was announced before the channel `end`."""
+    said = []
+    for message in subscriber.listen():
+        if message["type"] == "message":
+            if message["channel"] == "end":
+                return said
+            said.append(json.loads(message["data"]))
+    raise AssertionError("the connection ended")

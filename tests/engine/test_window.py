@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from engine.ledger import Record
+from engine.sources import Poll
+from engine.window import Revaluation, Window
+from plimsoll.messages import RiskSnapshot
+from plimsoll.settings import Settings
+
+Sessions = list[tuple[str, dict[str, float]]]
+SECOND_NS = 10**9
+
+
+class Clock:
+    """Time as the test tells it."""
+
+    def __init__(self) -> None:
+        self.now_ns = 1_700_000_000 * SECOND_NS
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+    def pass_seconds(self, seconds: float) -> None:
+        self.now_ns += int(seconds * SECOND_NS)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def revaluation(clock: Clock) -> Revaluation:
+    return Revaluation(Settings(republish_seconds=2), 0, 1, None, clock)
+
+
+@pytest.fixture
+def history(feed: Any, sessions: Sessions) -> list[Record]:
+    """Every close, then every symbol's price."""
+    ticks = [feed.tick(symbol, price) for symbol, price in sessions[-1][1].items()]
+    return [feed.close(session, closes) for session, closes in sessions] + ticks
+
+
+def end(revaluation: Revaluation, clock: Clock, seconds: float = 0.05) -> list[Window]:
+    clock.pass_seconds(seconds)
+    windows, _ = revaluation.on_notify()
+    return list(windows)
+
+
+def snapshots(windows: Sequence[Window]) -> list[RiskSnapshot]:
+    return [msgspec.json.decode(one.snapshot, type=RiskSnapshot) for w in windows for one in w.publications]
+
+
+def test_nothing_is_valued_before_the_market_has_been_read(
+    revaluation: Revaluation, clock: Clock, feed: Any, history: list[Record]
+) -> None:
+    revaluation.on_batch([Poll([feed.portfolio("p-0", {"AAPL": 1.0}), *history], caught_up=False)])
+    assert snapshots(end(revaluation, clock)) == []
+    revaluation.on_batch([Poll([], caught_up=True)])
+    assert [one.portfolio_id for one in snapshots(end(revaluation, clock))] == ["p-0"]
+
+
+@pytest.fixture
+def running(
+    revaluation: Revaluation, clock: Clock, feed: Any, history: list[Record]
+) -> Callable[[Sequence[Record]], list[RiskSnapshot]]:
+    """A worker that has valued two portfolios; give it records and get the snapshots of the window they fall into."""
+    portfolios = [feed.portfolio("p-0", {"AAPL": 1.0}), feed.portfolio("p-1", {"XOM": 1.0})]
+    revaluation.on_batch([Poll([*history, *portfolios], caught_up=True)])
+    end(revaluation, clock)
+
+    def window_of(records: Sequence[Record]) -> list[RiskSnapshot]:
+        revaluation.on_batch([Poll(list(records), caught_up=True)])
+        return snapshots(end(revaluation, clock))
+
+    return window_of
+
+
+def test_ticks_of_one_window_make_one_snapshot_with_the_last_price(running: Any, feed: Any) -> None:
+    (only,) = running([feed.tick("AAPL", 100.0), feed.tick("AAPL", 101.0), feed.tick("AAPL", 102.0)])
+    assert (only.portfolio_id, only.market_value) == ("p-0", 102.0)
+
+
+def test_a_tick_that_moves_nothing_and_a_symbol_nobody_holds_make_no_snapshot(running: Any, feed: Any) -> None:
+    running([feed.tick("AAPL", 100.0)])
+    assert running([feed.tick("AAPL", 100.0), feed.tick("KO", 5.0)]) == []
+
+
+def test_a_close_rolls_the_set_and_everyone_is_valued_anew(running: Any, feed: Any, sessions: Sessions) -> None:
+    rolled = running([feed.close("2022-12-29", sessions[-1][1])])
+    assert {one.scenario_set_id[:10] for one in rolled} == {"2022-12-29"}
+    assert len(rolled) == 2
+
+
+def test_sequences_never_go_back(running: Any, feed: Any) -> None:
+    seen = [int(one.sequence) for n in range(1, 9) for one in running([feed.tick("AAPL", 100.0 + n)])]
+    assert len(seen) == 8
+    assert seen == sorted(set(seen))
+
+
+def test_no_portfolio_is_published_more_than_twenty_times_a_second(
+    running: Any, revaluation: Revaluation, clock: Clock, feed: Any
+) -> None:
+    running([feed.tick("AAPL", 99.0)])
+    made = []
+    for n in range(100):
+        revaluation.on_batch([Poll([feed.tick("AAPL", 100.0 + n)], caught_up=True)])
+        made += snapshots(end(revaluation, clock, seconds=0.01))
+    assert len(made) == 20
+
+
+def test_what_waited_for_its_turn_is_published_without_another_tick(
+    running: Any, revaluation: Revaluation, clock: Clock, feed: Any
+) -> None:
+    running([feed.tick("AAPL", 99.0)])
+    revaluation.on_batch([Poll([feed.tick("AAPL", 100.0)], caught_up=True)])
+    assert snapshots(end(revaluation, clock, seconds=0.01)) == []
+    assert [one.market_value for one in snapshots(end(revaluation, clock, seconds=0.05))] == [100.0]
+
+
+def test_every_portfolio_is_offered_again_without_any_input(
+    running: Any, revaluation: Revaluation, clock: Clock
+) -> None:
+    offered = [one for _ in range(2) for w in end(revaluation, clock, seconds=1.0) for one in w.publications]
+    assert sorted(one.portfolio_id for one in offered) == ["p-0", "p-1"]
+    assert all(one.positions for one in offered)
+
+
+def test_a_beat_a_second_says_how_the_worker_is(
+    running: Any, revaluation: Revaluation, clock: Clock, feed: Any
+) -> None:
+    running([feed.record(*_poison())])
+    (beat,) = [w.heartbeat for w in end(revaluation, clock, seconds=1.0) if w.heartbeat]
+    assert (beat.state, beat.portfolios, beat.dead_lettered, beat.stale) == ("running", 2, 1, 0)
+    assert beat.applied == 501 + 21 + 2
+    assert beat.last_session == "2022-12-28"
+    assert [w for w in end(revaluation, clock, seconds=0.5) if w.heartbeat] == []
+
+
+def test_dead_letters_leave_with_the_window(revaluation: Revaluation, clock: Clock, feed: Any) -> None:
+    revaluation.on_batch([Poll([feed.record(*_poison())], caught_up=True)])
+    (window,) = end(revaluation, clock)
+    assert [letter.field for letter in window.dead_letters] == ["price"]
+
+
+def test_the_end_of_input_flushes_what_was_waiting(revaluation: Revaluation, feed: Any, history: list[Record]) -> None:
+    revaluation.on_batch([Poll([feed.portfolio("p-0", {"AAPL": 1.0}), *history], caught_up=True)])
+    windows = list(revaluation.on_eof()[0])
+    assert [one.portfolio_id for one in snapshots(windows)] == ["p-0"]
+    assert windows[-1].heartbeat is not None
+    assert windows[-1].heartbeat.state == "draining"
+
+
+def test_only_the_first_worker_serves_marks(clock: Clock, history: list[Record]) -> None:
+    served = []
+    for index in range(2):
+        revaluation = Revaluation(Settings(), index, 2, None, clock)
+        revaluation.on_batch([Poll(history, caught_up=True)])
+        served.append([w.marks.keys() for w in end(revaluation, clock) if w.marks])
+    assert len(served[0][0]) == 21
+    assert served[1] == []
+
+
+def test_a_restart_from_its_saved_state_says_the_same(
+    running: Any, revaluation: Revaluation, clock: Clock, feed: Any, history: list[Record]
+) -> None:
+    (before,) = running([feed.tick("AAPL", 140.0)])
+    restarted = Revaluation(Settings(), 0, 1, revaluation.snapshot(), clock)
+    closes = [record for record in history if record.topic == "market-closes"]
+    restarted.on_batch([Poll(closes, caught_up=True)])
+    after = {one.portfolio_id: one for one in snapshots(end(restarted, clock))}["p-0"]
+    same = ("sequence", "market_value", "var_95", "es_975", "scenario_set_id", "source_offset")
+    assert [getattr(after, name) for name in same] == [getattr(before, name) for name in same]
+
+
+def _poison() -> tuple[Any, bytes, bytes]:
+    from plimsoll import topics
+
+    return topics.MARKET_DATA, b"AAPL", b'{"symbol":"AAPL","price":NaN}'
