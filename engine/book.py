@@ -24,6 +24,7 @@ SYMBOLS_MAX = 50_000
 """Distinct symbols in one book. Each costs a row of scenario returns, so a stream of made-up ones must end."""
 NO_VERSION = -1
 NO_NAME = -1
+NEVER_PUBLISHED = -1
 TOLERANCES = list(RiskTolerance)
 
 _ROW = np.dtype(
@@ -43,12 +44,14 @@ _ROW = np.dtype(
         ("calculation_ms", np.float64),
         ("history_minute", np.int64),
         ("published_ns", np.int64),
+        ("published_watermark", np.int64),
         ("open", np.bool_),
         ("touched", np.bool_),
         ("restated", np.bool_),
     ]
 )
-"""`calculation_ms` is the sum over all calculations; `restated`: positions not yet written since they changed."""
+"""`calculation_ms` is the sum over all calculations; `restated`: positions not yet written since they
+changed; `published_watermark`: the market watermark of the last snapshot of these positions."""
 
 
 class Names:
@@ -156,6 +159,7 @@ class Book:
         stated["event_time_ns"] = event_time_ns
         stated["version"] = NO_VERSION if update.version is None else update.version
         stated["partition"], stated["offset"] = partition, offset
+        stated["published_watermark"] = NEVER_PUBLISHED
         stated["touched"] = stated["restated"] = True
         return True
 

@@ -82,6 +82,8 @@ class KafkaWriter(StatefulSinkPartition[Window, None]):
     def write_batch(self, values: list[Window]) -> None:
         for window in values:
             for one in window.publications:
+                if one.again:
+                    continue
                 self._produce(topics.RISK_UPDATES.name, one.portfolio_id.encode(), one.snapshot)
             for letter in window.dead_letters:
                 key = f"{letter.topic}/{letter.partition}/{letter.offset}"

@@ -40,6 +40,8 @@ class Publication:
     snapshot: bytes
     positions: bytes
     """The `PortfolioRecord`; empty where it is unchanged since it was last written."""
+    again: bool
+    """Its sequence was published before: only for whoever may have lost it."""
     minute_ms: int
     """The minute that `point` belongs to; 0 where this minute has its point already."""
     point: bytes
@@ -82,7 +84,20 @@ def publications(
         strict=True,
     )
     made = []
-    for row, advisor, client, tolerance, partition, offset, count, total_ms, last_minute, restated, *valued in columns:
+    for (
+        row,
+        advisor,
+        client,
+        tolerance,
+        partition,
+        offset,
+        count,
+        total_ms,
+        last_minute,
+        last_watermark,
+        restated,
+        *valued,
+    ) in columns:
         newest, oldest, score, scenario, measured = valued
         snapshot = RiskSnapshot(
             sequence=sequence_of(offset, market_watermark),
@@ -116,11 +131,13 @@ def publications(
                 risk_score=score,
                 snapshot=encode(snapshot),
                 positions=encode(book.record(row)) if restated else b"",
+                again=last_watermark == market_watermark,
                 minute_ms=minute * 60_000 if due else 0,
                 point=encode(_point(snapshot)) if due else b"",
             )
         )
     book.rows["history_minute"][rows] = minute
+    book.rows["published_watermark"][rows] = market_watermark
     book.rows["restated"][rows] = False
     return made
 
@@ -168,6 +185,7 @@ def advisor_pnl(
 
 _COLUMNS = (
     "advisor", "client", "tolerance", "partition", "offset", "calculations", "calculation_ms", "history_minute",
+    "published_watermark",
     "restated",
 )  # fmt: skip
 _NONE: list[str] = []

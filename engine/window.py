@@ -33,7 +33,7 @@ from plimsoll.settings import Settings
 log = logging.getLogger(__name__)
 
 RecoveryState = dict[str, Any]
-BEAT = timedelta(seconds=1)
+BEAT_NS = 1_000_000_000
 PUBLISH_INTERVAL_NS = 50_000_000
 """At most 20 snapshots of a portfolio a second, however short the window: no reader can use more."""
 PORTFOLIOS_PER_STEP_MAX = 4096
@@ -74,7 +74,9 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         self._clock = clock
         self._ledger = Ledger.recovered(resume_state, settings.benchmark, settings.scenarios)
         self._caught_up = False
-        self._started_ns = self._beat_ns = clock()
+        self._started_ns = clock()
+        self._beat_ns = 0
+        self._last_state = ""
         self._window_ends: datetime | None = None
         self._beats = 0
         self._published = 0
@@ -96,7 +98,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
 
     @override
     def notify_at(self) -> datetime | None:
-        beat = datetime.fromtimestamp(self._beat_ns / 1e9, UTC) + BEAT
+        beat = datetime.fromtimestamp((self._beat_ns + BEAT_NS) / 1e9, UTC)
         return beat if self._window_ends is None else min(beat, self._window_ends)
 
     @override
@@ -105,7 +107,6 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
 
     @override
     def on_eof(self) -> tuple[Iterable[Window], bool]:
-        self._beat_ns = 0  # a last beat, with the last counts
         return self._end_windows(state="draining"), StatefulBatchLogic.RETAIN
 
     @override
@@ -124,15 +125,17 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             (one.portfolio_id, sequence_of(one.source_offset, watermark)) for one in self._ledger.take_closed()
         ]
         windows = [window]
-        beats = now_ns - self._beat_ns >= BEAT / timedelta(microseconds=1) * 1000
+        state = state or ("running" if self._caught_up else "catching-up")
+        beats = now_ns - self._beat_ns >= BEAT_NS or state != self._last_state
         if self._caught_up:
             self._follow_market(window, again=beats)
             if beats:
                 self._offer_slice_again()
-            windows += self._revalue(now_ns)
+            windows += self._revalue(now_ns, everything=state == "draining")
         if beats:
             self._beat_ns = now_ns
-            windows[-1].heartbeat = self._heartbeat(now_ns, state or ("running" if self._caught_up else "catching-up"))
+            self._last_state = state
+            windows[-1].heartbeat = self._heartbeat(now_ns, state)
             if (market := self._ledger.marks.valuation()) and (scenario_set := self._ledger.marks.scenario_set):
                 windows[-1].advisors = advisor_pnl(self._ledger.book, self._ledger.marks, market, scenario_set, now_ns)
         return [each for each in windows if each]
@@ -164,12 +167,12 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         due["restated"] |= due["open"]
         self._beats += 1
 
-    def _revalue(self, now_ns: int) -> list[Window]:
+    def _revalue(self, now_ns: int, *, everything: bool) -> list[Window]:
         book, marks = self._ledger.book, self._ledger.marks
         market, scenario_set = marks.valuation(), marks.scenario_set
         if market is None or scenario_set is None:
             return []
-        rows = self._due(now_ns)
+        rows = np.flatnonzero(book.rows["touched"] & book.rows["open"]) if everything else self._due(now_ns)
         book.rows["touched"][rows] = False
         book.rows["published_ns"][rows] = now_ns
         steps = []

@@ -437,6 +437,10 @@ def _refuse(error: Exception, raw: bytes) -> NoReturn:
         raise BadMessage(Reason.SCHEMA, detail, field) from None
     if literal := _non_finite_literal(raw):
         raise BadMessage(Reason.NON_FINITE, f"{literal[1]} is not a number", literal[0]) from None
+    try:
+        raw.decode()
+    except UnicodeDecodeError as undecodable:
+        raise BadMessage(Reason.INVALID_UTF8, str(undecodable)) from None
     raise BadMessage(Reason.MALFORMED_JSON, detail) from None
 
 

@@ -332,7 +332,7 @@ def complete(
     )
 
 
-def aggregate(  # noqa: PLR0917
+def aggregate(
     pnl: FloatArray,
     market_value: float,
     gross_exposure: float,

@@ -44,6 +44,7 @@ def publication(
         risk_score=score,
         snapshot=json.dumps(snapshot, separators=(",", ":")).encode(),
         positions=b'{"of":"' + portfolio_id.encode() + b'"}',
+        again=False,
         minute_ms=minute_ms,
         point=b"{}" if minute_ms else b"",
     )

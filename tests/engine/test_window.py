@@ -111,7 +111,7 @@ def test_no_portfolio_is_published_more_than_twenty_times_a_second(
     for n in range(100):
         revaluation.on_batch([Poll([feed.tick("AAPL", 100.0 + n)], caught_up=True)])
         made += snapshots(end(revaluation, clock, seconds=0.01))
-    assert len(made) == 20
+    assert len([one for one in made if one.portfolio_id == "p-0"]) == 20
 
 
 def test_what_waited_for_its_turn_is_published_without_another_tick(
@@ -182,3 +182,15 @@ def _poison() -> tuple[Any, bytes, bytes]:
     from plimsoll import topics
 
     return topics.MARKET_DATA, b"AAPL", b'{"symbol":"AAPL","price":NaN}'
+
+
+def test_what_is_offered_again_in_a_quiet_market_is_said_to_be_a_repetition(
+    running: Any, revaluation: Revaluation, clock: Clock, feed: Any
+) -> None:
+    def offered() -> dict[str, bool]:
+        windows = [w for _ in range(2) for w in end(revaluation, clock, seconds=1.0)]
+        return {one.portfolio_id: one.again for w in windows for one in w.publications}
+
+    assert offered() == {"p-0": True, "p-1": True}
+    running([feed.tick("AAPL", 77.0)])
+    assert offered() == {"p-0": True, "p-1": False}

@@ -1,0 +1,1 @@
+"""Everything in one process tree with nothing installed: broker, store and supervisor."""

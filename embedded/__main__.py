@@ -1,0 +1,63 @@
+"""The flags of `plimsoll demo`, which is also `python -m embedded`. Everything else is in `demo` and `supervisor`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    *,
+    portfolios: Annotated[
+        int, typer.Option(min=1, help="Portfolios of the firm; at most 20000 without --kafka.")
+    ] = 1000,
+    advisors: Annotated[int, typer.Option(min=1, help="Advisors who share them.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="What portfolios and ticks are drawn from.")] = 7,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the web pages and the API; 0: any.")] = 6066,
+    from_: Annotated[str, typer.Option("--from", help="First session that is replayed.")] = "2020-02-19",
+    session_seconds: Annotated[float, typer.Option(min=0.1, help="How long one session lasts.")] = 20.0,
+    workers: Annotated[int, typer.Option(min=1, max=12, help="Engine workers.")] = 1,
+    duration: Annotated[
+        float | None, typer.Option(min=0.0, help="Stop this many seconds after ready.", show_default="never")
+    ] = None,
+    kafka: Annotated[
+        str | None, typer.Option(help="Real Kafka brokers, host:port, comma separated.", show_default="embedded")
+    ] = None,
+    redis: Annotated[
+        str | None, typer.Option(help="A real Redis or Valkey, redis://host:port/db.", show_default="embedded")
+    ] = None,
+) -> None:
+    """Replay real closing prices through everything at once: broker, store, producer, engine, API and web pages.
+
+    Nothing has to be installed and nothing is kept. It is up when the line `ready http://127.0.0.1:6066` appears;
+    Ctrl-C stops it. KAFKA_BROKERS and REDIS_URL are not looked at: only --kafka and --redis lead to real servers.
+    """
+    # Imported late: whoever asks for help, or for another command, need not wait for it.
+    from embedded import supervisor  # noqa: PLC0415
+    from embedded.demo import Demo  # noqa: PLC0415
+
+    chosen = Demo(
+        portfolios=portfolios,
+        advisors=advisors,
+        seed=seed,
+        port=port,
+        first_session=from_,
+        session_seconds=session_seconds,
+        workers=workers,
+        duration=duration,
+        kafka=kafka,
+        redis=redis,
+    )
+    raise typer.Exit(supervisor.run(chosen, os.environ, dotenv=Path(".env")))
+
+
+def main() -> None:
+    """Run the demo."""
+    typer.run(demo)
+
+
+if __name__ == "__main__":
+    main()

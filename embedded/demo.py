@@ -1,0 +1,176 @@
+"""What the demo is made of: its flags, what has to be true before it starts, and the programs it runs.
+
+Nothing is started here. A check that fails raises an error whose text is the remedy: `BadSetting` for what the caller
+wrote, `PortTaken` for a port that is in use, `Unavailable` for a server that was named and does not answer.
+"""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import redis
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from embedded.store import connect
+from plimsoll import keys, settings
+from plimsoll.errors import BadSetting, PlimsollError, Unavailable
+
+EMBEDDED_PORTFOLIOS_MAX = 20_000
+"""At about 2 KB each they take two thirds of the 12 partitions of 5 MB: their first records outlive 10,000 updates."""
+REACH_SECONDS = 4.0
+"""How long a server that was named has to answer; two of them stay below ten seconds."""
+_TICKS_PER_SECOND = 40
+_WINDOW_MS = 250
+"""Wider than in production: a viewer's eye is no quicker, and broker, engine and pages share the machine."""
+
+
+class PortTaken(PlimsollError):
+    """Somebody listens on the port the API was to have. Choose another."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(f"port {port} is in use: choose another with --port, or --port 0 for any free one")
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """The flags of `plimsoll demo`. `kafka` and `redis` None: the embedded ones; `duration` None: until stopped."""
+
+    portfolios: int = 1000
+    advisors: int = 50
+    seed: int = 7
+    port: int = 6066
+    first_session: str = "2020-02-19"
+    session_seconds: float = 20.0
+    workers: int = 1
+    duration: float | None = None
+    kafka: str | None = None
+    redis: str | None = None
+
+
+def check(demo: Demo, environ: Mapping[str, str], dotenv: Path | None = None) -> None:
+    """Refuse what cannot work before anything is started. Raises `PlimsollError`."""
+    settings.load(environ, dotenv)
+    if demo.kafka is None and not 1 <= demo.portfolios <= EMBEDDED_PORTFOLIOS_MAX:
+        raise BadSetting(
+            "--portfolios",
+            f"{demo.portfolios} is not between 1 and {EMBEDDED_PORTFOLIOS_MAX}, which is what the embedded broker "
+            "keeps; for more point --kafka at a real one",
+        )
+    _check_session(demo.first_session)
+    for flag, key, value in (("--kafka", "KAFKA_BROKERS", demo.kafka), ("--redis", "REDIS_URL", demo.redis)):
+        if value is not None:
+            _check_setting(flag, key, value)
+    _check_port(demo.port)
+    if demo.kafka is not None:
+        _check_kafka(demo.kafka)
+    if demo.redis is not None:
+        _check_redis(demo.redis, log_is_empty=demo.kafka is None)
+
+
+def programs(demo: Demo, port: int, recovery: Path) -> dict[str, list[str]]:
+    """The three programs by name, clients first: how each is started. `recovery` is the engine's directory."""
+    arguments = {
+        "producer": [
+            *("--mode", "continuous"),
+            *("--num-portfolios", str(demo.portfolios)),
+            *("--advisors", str(demo.advisors)),
+            *("--seed", str(demo.seed)),
+            *("--from", demo.first_session),
+            *("--session-seconds", str(demo.session_seconds)),
+            *("--ticks-per-second", str(_TICKS_PER_SECOND)),
+            *("--portfolio-interval", "1"),
+        ],
+        "api": ["--host", "127.0.0.1", "--port", str(port)],
+        "engine": [
+            *("--workers", str(demo.workers)),
+            *("--recovery-directory", str(recovery)),
+            *("--epoch-interval", "1"),
+        ],
+    }
+    return {name: [sys.executable, "-m", name, *options] for name, options in arguments.items()}
+
+
+def environment(environ: Mapping[str, str], kafka: str, redis_url: str, dotenv: Path | None = None) -> dict[str, str]:
+    """What the programs find in their environment: the demo's servers, its window, and whatever the caller set."""
+    stated = settings.load(environ, dotenv)
+    # The environment outdoes `.env`, so a window stated there must not be overruled by ours.
+    window_ms = _WINDOW_MS if stated.window_ms == settings.Settings().window_ms else stated.window_ms
+    return {
+        "PLIMSOLL_WINDOW_MS": str(window_ms),
+        **environ,
+        "KAFKA_BROKERS": kafka,
+        "REDIS_URL": redis_url,
+        "PYTHONUNBUFFERED": "1",
+        # A folder named `engine` where the caller stands is not our engine.
+        "PYTHONSAFEPATH": "1",
+    }
+
+
+def _check_session(date: str) -> None:
+    sessions = _sessions()
+    if date in sessions:
+        return
+    later = min((session for session in sessions if session > date), default=None)
+    hint = f"the next one is {later}" if later and date >= sessions[0] else f"there are {sessions[0]} to {sessions[-1]}"
+    raise BadSetting("--from", f"{date!r} is no session of the data; {hint}")
+
+
+def _sessions() -> list[str]:
+    """The dates with closes, oldest first, from the data that the producer carries."""
+    # Found, not imported: the programs know nothing of one another.
+    found = importlib.util.find_spec("producer")
+    if found is None or found.origin is None:
+        raise Unavailable("the producer", "it is not installed; reinstall plimsoll")
+    with gzip.open(Path(found.origin).parent / "data" / "sp500_dataset.csv.gz", "rt", encoding="utf-8") as closes:
+        next(closes)
+        return [line.partition(",")[0] for line in closes]
+
+
+def _check_setting(flag: str, key: str, value: str) -> None:
+    try:
+        settings.load({key: value})
+    except BadSetting as error:
+        raise BadSetting(flag, error.detail) from None
+
+
+def _check_port(port: int) -> None:
+    with socket.socket() as probe:
+        # As the API's server will: a port on which old connections are still dying is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            raise BadSetting("--port", f"{port} may only be opened by root; choose one above 1023") from None
+        except OSError:
+            raise PortTaken(port) from None
+
+
+def _check_kafka(brokers: str) -> None:
+    try:
+        AdminClient({"bootstrap.servers": brokers, "log_level": 2}).list_topics(timeout=REACH_SECONDS)
+    except KafkaException as error:
+        raise Unavailable(f"Kafka at {brokers}", f"{error.args[0].str()}; start it or correct --kafka") from None
+
+
+def _check_redis(url: str, *, log_is_empty: bool) -> None:
+    parts = urlsplit(url)
+    where = f"{parts.hostname or 'localhost'}:{parts.port or 6379}" if parts.scheme != "unix" else parts.path
+    try:
+        with connect(url, REACH_SECONDS) as client:
+            held = client.zcard(keys.by_risk())
+    except (redis.RedisError, OSError) as error:
+        raise Unavailable(f"Redis at {where}", f"{error}; start it or correct --redis") from None
+    if held and log_is_empty:
+        raise BadSetting(
+            "--redis",
+            f"{where} holds the risk of {held} portfolios, which the embedded broker's empty log cannot continue; "
+            "name an empty database (such as redis://host:6379/1), or add --kafka",
+        )

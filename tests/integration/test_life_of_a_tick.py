@@ -1,0 +1,260 @@
+"""From a price on Kafka to a subscriber's screen, every station real, on the embedded broker and on Apache Kafka."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import redis
+from confluent_kafka import Consumer, Producer, TopicPartition
+from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Subprotocol
+
+from embedded.store import free_port
+from plimsoll import keys, topics
+from plimsoll.messages import MarketClose, MarketTick, PortfolioUpdate, Position, encode
+
+pytestmark = pytest.mark.timeout(180)
+PORTFOLIOS = 40
+READY_SECONDS = 60.0
+
+
+@dataclass
+class System:
+    """Engine and API on one broker and one store, after the producer has filled them."""
+
+    broker: str
+    store: redis.Redis
+    base: str
+    processes: Any
+    engine: Any
+    engine_arguments: list[str]
+    environ: dict[str, str]
+    kafka: Producer
+
+    def send(self, topic: topics.Topic, key: str, value: bytes | None) -> None:
+        self.kafka.produce(topic.name, key=key.encode(), value=value)
+        assert self.kafka.flush(20) == 0
+
+    def tick(self, symbol: str, price: float) -> None:
+        self.send(topics.MARKET_DATA, symbol, encode(MarketTick(symbol, price, timestamp=time.time())))
+
+    def snapshot(self, portfolio_id: str) -> dict[str, Any]:
+        return json.loads(self.store.get(keys.risk(portfolio_id)) or "{}")  # type: ignore[arg-type]
+
+    def graphql(self, query: str, **variables: object) -> dict[str, Any]:
+        answer = httpx.post(f"{self.base}/graphql", json={"query": query, "variables": variables}, timeout=10).json()
+        assert "errors" not in answer, answer
+        return answer["data"]
+
+    def until(self, condition: Any, what: str, seconds: float = 20.0) -> Any:
+        return self.processes.wait_for(condition, what, seconds)
+
+
+@pytest.fixture
+def system(any_broker: str, redis_url: str, processes: Any, tmp_path: Path) -> Iterator[System]:
+    environ = {"KAFKA_BROKERS": any_broker, "REDIS_URL": redis_url, "PLIMSOLL_REPUBLISH_SECONDS": "5"}
+    batch = ["--mode", "batch", "--num-portfolios", str(PORTFOLIOS), "--updates-per-portfolio", "2", "--advisors", "4"]
+    producer = processes.python("-m", "producer", *batch, environ=environ)
+    port = free_port()
+    arguments = ["--workers", "2", "--recovery-directory", str(tmp_path / "recovery"), "--epoch-interval", "0.5"]
+    engine = processes.python("-m", "engine", *arguments, environ=environ)
+    processes.python("-m", "api", "--port", str(port), environ=environ)
+    processes.wait_for(lambda: producer.exit_code() == 0, "end of the batch", READY_SECONDS)
+    with redis.Redis.from_url(redis_url, decode_responses=True) as store:
+        kafka = Producer({"bootstrap.servers": any_broker, "partitioner": "murmur2_random", "linger.ms": 1})
+        base = f"http://127.0.0.1:{port}"
+        made = System(any_broker, store, base, processes, engine, arguments, environ, kafka)
+        made.until(lambda: store.zcard(keys.by_risk()) == PORTFOLIOS, "snapshot of every portfolio", READY_SECONDS)
+        made.until(lambda: _answers(base), "answer from the API", READY_SECONDS)
+        yield made
+
+
+def test_the_life_of_a_tick(system: System) -> None:
+    some = system.graphql(
+        "{ portfolios(first: 200) { totalCount edges { node { portfolioId holdings { symbol } } } } }"
+    )
+    assert some["portfolios"]["totalCount"] == PORTFOLIOS
+    node = next(
+        e["node"] for e in some["portfolios"]["edges"] if any(h["symbol"] == "AAPL" for h in e["node"]["holdings"])
+    )
+    portfolio_id = node["portfolioId"]
+
+    with subscribed(
+        system, "portfolioRisk(portfolioId: $id) { reason risk { sequence marketValue } }", portfolio_id
+    ) as live:
+        first = live.next()["portfolioRisk"]
+        assert first["reason"] == "SNAPSHOT"
+        system.tick("AAPL", 123.0)
+        second = live.next()["portfolioRisk"]
+        assert second["reason"] == "UPDATE"
+        assert int(second["risk"]["sequence"]) > int(first["risk"]["sequence"])
+
+        accepted = system.graphql(
+            """mutation($id: ID!) {
+                 simulatePortfolioUpdate(input: {portfolioId: $id, trades: [{symbol: "AAPL", quantity: 1000}]}) {
+                   ... on PortfolioUpdateAccepted { topic partition offset }
+                   ... on Problem { message } } }""",
+            id=portfolio_id,
+        )["simulatePortfolioUpdate"]
+        assert accepted["topic"] == "portfolio-updates"
+        seen = [second["risk"]]
+        while seen[-1]["marketValue"] < second["risk"]["marketValue"] + 100_000:
+            seen.append(live.next()["portfolioRisk"]["risk"])
+        assert seen[-1]["marketValue"] == pytest.approx(second["risk"]["marketValue"] + 123_000, rel=0.01)
+        sequences = [int(one["sequence"]) for one in seen]
+        assert sequences == sorted(set(sequences))
+
+    stored = system.snapshot(portfolio_id)
+    assert (stored["source_partition"], stored["source_offset"]) == (accepted["partition"], int(accepted["offset"]))
+    rest = httpx.get(f"{system.base}/risk/{portfolio_id}").json()
+    assert rest["risk_number"] == stored["risk_number"]
+    published = {m["sequence"]: m for m in consumed(system, topics.RISK_UPDATES) if m["portfolio_id"] == portfolio_id}
+    assert stored["sequence"] in published
+    assert published[stored["sequence"]] == stored
+
+
+def test_a_streamed_portfolio_equals_the_same_numbers_worked_out_from_the_closes(system: System) -> None:
+    held = {"AAPL": 120.0, "JPM": 75.0, "XOM": -40.0, "KO": 300.0}
+    update = PortfolioUpdate("by-hand", "advisor-1", [Position(s, q) for s, q in held.items()], cash=5_000.0)
+    system.send(topics.PORTFOLIO_UPDATES, "by-hand", encode(update))
+    got = system.until(lambda: system.snapshot("by-hand"), "snapshot of the new portfolio")
+
+    sessions = sorted((m["session"], m["closes"]) for m in consumed(system, topics.MARKET_CLOSES))
+    prices = np.array([[closes[symbol] for symbol in held] for _, closes in sessions[-501:]])
+    marks = {symbol: json.loads(mark)["price"] for symbol, mark in system.store.hgetall(keys.MARKS).items()}
+    exposure = np.array([quantity * marks[symbol] for symbol, quantity in held.items()])
+    value = exposure.sum() + 5_000.0
+    pnl = (prices[1:] / prices[:-1] - 1) @ exposure
+    worst = np.sort(pnl)
+
+    assert got["observations"] == len(pnl) == 500
+    assert got["scenario_set_id"].startswith(sessions[-1][0])
+    assert got["market_value"] == pytest.approx(value)
+    assert got["var_95"] == pytest.approx(np.quantile(-pnl, 0.95, method="inverted_cdf"), rel=1e-6)
+    assert got["var_99"] == pytest.approx(np.quantile(-pnl, 0.99, method="inverted_cdf"), rel=1e-6)
+    assert got["es_975"] == pytest.approx(-(worst[:12].sum() + 0.5 * worst[12]) / 12.5, rel=1e-6)
+    assert got["volatility"] == pytest.approx((pnl / value).std(ddof=1) * np.sqrt(252), rel=1e-6)
+    assert got["expected_return"] == pytest.approx((pnl / value).mean() * 252, rel=1e-5)
+    assert got["sharpe_ratio"] == pytest.approx(pnl.mean() / pnl.std(ddof=1) * np.sqrt(252), rel=1e-5)
+
+
+def test_poison_is_kept_with_its_reason_and_its_neighbours_are_applied(system: System) -> None:
+    before = counted(system)
+    system.send(topics.PORTFOLIO_UPDATES, "good-1", encode(PortfolioUpdate("good-1", "a", [Position("AAPL", 1.0)])))
+    system.send(topics.PORTFOLIO_UPDATES, "bad", b'{"id": "\xff"}')
+    system.send(topics.MARKET_DATA, "AAPL", b'{"symbol": "AAPL", "price": NaN}')
+    system.send(topics.PORTFOLIO_UPDATES, "good-2", encode(PortfolioUpdate("good-2", "a", [Position("AAPL", 2.0)])))
+    system.tick("AAPL", 77.0)
+    system.until(lambda: system.snapshot("good-2").get("market_value") == 154.0, "neighbours of the poison")
+    assert system.snapshot("good-1")
+    # Two workers read the market, each for itself: the bad price is met twice, under one position.
+    letters = system.until(lambda: _at_least(consumed(system, topics.DEAD_LETTERS), 3), "dead letters")
+    reasons = {(one["topic"], one["offset"]): (one["reason"], one["field"]) for one in letters}
+    assert sorted(reasons.values()) == [("INVALID_UTF8", ""), ("NON_FINITE", "price")]
+    system.until(lambda: counted(system) - before >= 3 + 2 * 2, "a count of every record")
+
+
+def test_a_stop_and_a_start_lose_nothing_and_never_go_back(system: System) -> None:
+    before = {p: system.snapshot(p) for p in system.store.zrange(keys.by_id(), 0, -1)}
+    os.kill(system.engine.pid, signal.SIGTERM)
+    system.until(lambda: system.engine.exit_code() is not None, "end of the engine", 15.0)
+    assert system.engine.exit_code() == 0
+    gone, moved = sorted(before)[:2]
+    system.send(topics.PORTFOLIO_UPDATES, gone, None)
+    system.send(topics.PORTFOLIO_UPDATES, moved, encode(PortfolioUpdate(moved, "advisor-new", [Position("KO", 9.0)])))
+    system.tick("KO", 51.0)
+    system.store.flushdb()
+    system.processes.python("-m", "engine", *system.engine_arguments, environ=system.environ)
+    system.until(lambda: system.store.zcard(keys.by_risk()) == PORTFOLIOS - 1, "every portfolio back", READY_SECONDS)
+    system.until(lambda: system.snapshot(moved).get("advisor_id") == "advisor-new", "the update from meanwhile")
+    assert system.snapshot(moved)["market_value"] == pytest.approx(9 * 51.0)
+    assert not system.snapshot(gone)
+    for portfolio_id in before.keys() - {gone}:
+        assert int(system.snapshot(portfolio_id)["sequence"]) >= int(before[portfolio_id]["sequence"])
+    assert system.store.zrange(keys.by_risk("advisor-new"), 0, -1) == [moved]
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+class Live:
+    """One open subscription."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    def next(self, seconds: float = 10.0) -> dict[str, Any]:
+        while True:
+            message = json.loads(self._socket.recv(timeout=seconds))
+            if message["type"] == "next":
+                assert "errors" not in message["payload"], message
+                return message["payload"]["data"]
+            assert message["type"] in {"ping", "connection_ack"}, message
+
+
+@contextmanager
+def subscribed(system: System, selection: str, portfolio_id: str) -> Iterator[Live]:
+    url = system.base.replace("http", "ws") + "/graphql"
+    with connect(url, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        socket.send(json.dumps({"type": "connection_init"}))
+        query = "subscription($id: ID!) { " + selection + " }"
+        payload = {"query": query, "variables": {"id": portfolio_id}}
+        socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": payload}))
+        yield Live(socket)
+
+
+def consumed(system: System, topic: topics.Topic) -> list[dict[str, Any]]:
+    """Every record a topic holds now."""
+    client = Consumer({"bootstrap.servers": system.broker, "group.id": "test", "enable.partition.eof": True})
+    client.assign([TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)])
+    values, ended = [], set()
+    deadline = time.monotonic() + 30
+    while len(ended) < topic.partitions:
+        assert time.monotonic() < deadline, f"the end of {topic.name} was not reached"
+        for message in client.consume(5_000, 0.2):
+            if message.error():
+                ended.add(message.partition())
+            elif message.value() is not None:
+                values.append(json.loads(message.value()))
+    client.close()
+    return values
+
+
+def counted(system: System) -> int:
+    """Records accounted for by all workers: applied, stale or dead-lettered."""
+    beats = [json.loads(beat) for beat in system.store.hvals(keys.ENGINE)]  # type: ignore[arg-type]
+    return sum(beat["applied"] + beat["stale"] + beat["dead_lettered"] for beat in beats)
+
+
+def _at_least(found: list[dict[str, Any]], count: int) -> list[dict[str, Any]] | None:
+    return found if len(found) >= count else None
+
+
+def _answers(base: str) -> bool:
+    try:
+        return httpx.get(f"{base}/live", timeout=1).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_a_close_rolls_the_scenario_set_everywhere(system: System) -> None:
+    sessions = sorted((m["session"], m["closes"]) for m in consumed(system, topics.MARKET_CLOSES))
+    system.send(topics.MARKET_CLOSES, "2031-01-02", encode(MarketClose("2031-01-02", sessions[-1][1])))
+    ids = system.store.zrange(keys.by_id(), 0, -1)
+
+    def rolled() -> bool:
+        return {system.snapshot(p)["scenario_set_id"][:10] for p in ids} == {"2031-01-02"}
+
+    system.until(rolled, "the new set in every snapshot")
+    assert str(system.store.get(keys.CURRENT_SCENARIO_SET)).startswith("2031-01-02")
