@@ -21,7 +21,10 @@ def demo(
     session_seconds: Annotated[float, typer.Option(min=0.1, help="How long one session lasts.")] = 20.0,
     workers: Annotated[int, typer.Option(min=1, max=12, help="Engine workers.")] = 1,
     duration: Annotated[
-        float | None, typer.Option(min=0.0, help="Stop this many seconds after ready.", show_default="never")
+        float | None,
+        typer.Option(
+            min=0.0, help="Stop this many seconds after the start, but not before ready.", show_default="never"
+        ),
     ] = None,
     kafka: Annotated[
         str | None, typer.Option(help="Real Kafka brokers, host:port, comma separated.", show_default="embedded")

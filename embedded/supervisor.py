@@ -195,8 +195,8 @@ class _Running:
 
     def watch(self) -> None:
         """Return when asked to stop or when `duration` is over; raises `StationFailed` when a child dies."""
-        end = float("inf") if self.demo.duration is None else time.monotonic() + self.demo.duration
-        while not self.stop.asked and time.monotonic() < end:
+        duration = float("inf") if self.demo.duration is None else self.demo.duration
+        while not self.stop.asked and self.say.seconds() < duration:
             _fail_if_dead(self.children)
             time.sleep(_POLL_SECONDS)
 
@@ -259,8 +259,12 @@ class _Progress:
     def __init__(self) -> None:
         self._began = time.monotonic()
 
+    def seconds(self) -> float:
+        """How long ago it began."""
+        return time.monotonic() - self._began
+
     def __call__(self, text: str) -> None:
-        self.line(f"[{time.monotonic() - self._began:5.1f}s] {text}")
+        self.line(f"[{self.seconds():5.1f}s] {text}")
 
     def line(self, text: str) -> None:
         """Say one line. Where nobody listens any more (`| head`) the demo goes on in silence."""

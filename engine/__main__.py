@@ -71,8 +71,9 @@ def main() -> None:
 
 
 def _report(error: PlimsollError, code: int) -> int:
-    logging.getLogger("engine").error("%s", error)
-    if not logging.getLogger().handlers:
+    if logging.getLogger().handlers:
+        logging.getLogger("engine").error("%s", error)
+    else:
         print(f"risk-calculator: {error}", file=sys.stderr)
     return code
 

@@ -239,8 +239,7 @@ class Measures:
         return [dict(zip(_PUBLISHED, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
-_NAMES = tuple(field.name for field in fields(Measures))
-_PUBLISHED = tuple(name for name in _NAMES if name not in ("risk_score", "var_95_scenario"))
+_PUBLISHED = tuple(f.name for f in fields(Measures) if f.name not in ("risk_score", "var_95_scenario"))
 
 
 def _listed(column: FloatArray) -> list[Any]:

@@ -11,7 +11,6 @@ import math
 from enum import StrEnum
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 from plimsoll.risk.arrays import FloatArray
 
@@ -32,9 +31,7 @@ ANCHORS = (
 )
 """(loss in per cent, score): where the curve must pass. A larger loss than the last scores as the last."""
 
-# Monotone between its anchors, unlike a cubic spline: a riskier portfolio can never score lower.
-_CURVE = PchipInterpolator([loss for loss, _ in ANCHORS], [score for _, score in ANCHORS])
-_LOSS_MAX = ANCHORS[-1][0]
+_LOSS, _SCORE = np.array(ANCHORS).T
 
 
 class RiskBand(StrEnum):
@@ -58,7 +55,7 @@ def six_month_loss(daily_volatility: FloatArray, daily_mean: FloatArray) -> Floa
 def risk_score(daily_volatility: FloatArray, daily_mean: FloatArray) -> FloatArray:
     """The unrounded score, 1 to 99; NaN where an argument is. Same arguments as `six_month_loss`."""
     loss_percent = 100.0 * six_month_loss(daily_volatility, daily_mean)
-    return np.clip(_CURVE(np.minimum(loss_percent, _LOSS_MAX)), 1.0, 99.0)
+    return np.clip(_on_curve(np.minimum(loss_percent, _LOSS[-1])), 1.0, 99.0)
 
 
 def risk_number(score: FloatArray) -> FloatArray:
@@ -75,3 +72,36 @@ def risk_band(number: int) -> RiskBand:
     if number < 30:
         return RiskBand.LOW
     return RiskBand.MODERATE if number < 70 else RiskBand.HIGH
+
+
+def _slopes() -> FloatArray:
+    """The curve's slope at each anchor: Fritsch-Butland (1984), as scipy's `PchipInterpolator` has it.
+
+    Monotone between its anchors, unlike a cubic spline: a riskier portfolio can never score lower. It is written out
+    because importing scipy's costs every process a third of a second at its start; a test holds the two together.
+    """
+    width = np.diff(_LOSS)
+    rise = np.diff(_SCORE) / width
+    before, after = 2 * width[1:] + width[:-1], width[1:] + 2 * width[:-1]
+    # Every rise is positive, so none of the cases for a turning curve can occur within.
+    inner = (before + after) / (before / rise[:-1] + after / rise[1:])
+    return np.array([_end_slope(*width[:2], *rise[:2]), *inner, _end_slope(*width[:-3:-1], *rise[:-3:-1])])
+
+
+def _end_slope(width: float, next_width: float, rise: float, next_rise: float) -> float:
+    """The three-point slope at an end of the curve, held at or above level."""
+    return max(((2 * width + next_width) * rise - width * next_rise) / (width + next_width), 0.0)
+
+
+_SLOPE = _slopes()
+
+
+def _on_curve(loss_percent: FloatArray) -> FloatArray:
+    """The cubic Hermite curve through the anchors, at losses from the first anchor to the last; NaN stays NaN."""
+    piece = np.clip(np.searchsorted(_LOSS, loss_percent, side="right") - 1, 0, len(_LOSS) - 2)
+    width = _LOSS[piece + 1] - _LOSS[piece]
+    t = (loss_percent - _LOSS[piece]) / width
+    from_left = (1 + 2 * t) * (1 - t) ** 2 * _SCORE[piece] + t * (1 - t) ** 2 * width * _SLOPE[piece]
+    from_right = t**2 * (3 - 2 * t) * _SCORE[piece + 1] + t**2 * (t - 1) * width * _SLOPE[piece + 1]
+    score: FloatArray = from_left + from_right
+    return score

@@ -28,7 +28,7 @@ class Market:
 
     mark               (symbol,) float64, price of one unit; NaN where never priced
     previous_close     (symbol,) float64; NaN where there is none
-    returns            (symbol, scenario) C order, fractions; zeros where unpriced. float32 halves the work
+    returns            (symbol, scenario) C order, fractions; zeros where unpriced. float32 halves the memory
     own_history        (symbol,) whether the returns are the symbol's own; False where they are a proxy
     benchmark_returns  (scenario,) fractions
 

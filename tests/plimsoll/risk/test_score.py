@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.interpolate import PchipInterpolator
 
 from plimsoll.risk.arrays import FloatArray
-from plimsoll.risk.score import RiskBand, risk_band, risk_number, risk_score, six_month_loss
+from plimsoll.risk.score import ANCHORS, RiskBand, risk_band, risk_number, risk_score, six_month_loss
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -25,6 +26,13 @@ def test_the_curve_passes_through_its_anchors(loss_percent: float, number: int) 
     score = risk_score(_volatility_that_loses(loss_percent), np.zeros(1))
     assert score[0] == pytest.approx(number, abs=1e-9)
     assert risk_number(score)[0] == number
+
+
+@given(st.lists(st.floats(0.0, 60.0), min_size=1))
+def test_the_curve_is_the_one_scipy_draws_through_the_anchors(losses: list[float]) -> None:
+    scipys = PchipInterpolator(*np.array(ANCHORS).T)
+    ours = risk_score(np.array([_volatility_that_loses(loss)[0] for loss in losses]), np.zeros(len(losses)))
+    assert ours == pytest.approx(np.clip(scipys(np.minimum(losses, 55.0)), 1.0, 99.0), abs=1e-9)
 
 
 def test_six_month_loss_by_hand() -> None:
