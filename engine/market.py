@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from engine.book import Names
 from plimsoll.messages import Mark, MarketClose, MarketTick, ScenarioSetRecord
 from plimsoll.risk import scenarios
-from plimsoll.risk.scenarios import ScenarioSet
+from plimsoll.risk.scenarios import Opinion, ScenarioSet, returns_by_symbol
 from plimsoll.risk.valuation import Market
 
 UNMARKED_NS = 0
@@ -138,15 +138,9 @@ class Marks:
     # --- within --------------------------------------------------------------------------------------------------
 
     def _derive(self, scenario_set: ScenarioSet, count: int) -> Market:
-        """Scenario returns in the book's symbol order: own history, else a proxy once priced, else nothing."""
-        returns = np.zeros((count, scenario_set.observations), np.float32)
-        own_history = np.zeros(count, np.bool_)
-        for number, symbol in enumerate(self.symbols.known[:count]):
-            own = scenario_set.returns_of(symbol)
-            if own is not None:
-                returns[number], own_history[number] = own, True
-            elif tick := self.ticks.get(symbol):
-                returns[number] = scenarios.proxy_returns(scenario_set, symbol, tick.beta, tick.volatility)
+        """The arrays in the book's symbol order. float32: half the work, and 3e-7 of value at risk at most."""
+        opinions = {symbol: Opinion(tick.volatility, tick.beta) for symbol, tick in self.ticks.items()}
+        returns, own_history = returns_by_symbol(scenario_set, self.symbols.known[:count], opinions, np.float32)
         return Market(
             mark=self.price[:count].copy(),
             previous_close=self.previous_close[:count].copy(),

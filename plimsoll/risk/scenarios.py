@@ -13,10 +13,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
-from plimsoll.risk.arrays import FloatArray
+from plimsoll.risk.arrays import BoolArray, FloatArray
 
 OBSERVATIONS_MIN = 60
 """Fewer returns than this say nothing of a tail, so we refuse to measure with them."""
@@ -165,3 +166,30 @@ def _fingerprint(
 ) -> str:
     named = "\n".join((method, benchmark, ",".join(symbols), ",".join(sessions)))
     return hashlib.sha256(named.encode() + b"\n" + returns.astype("<f8").tobytes()).hexdigest()[:12]
+
+
+class Opinion(NamedTuple):
+    """What a vendor says of a priced symbol: annual volatility, a fraction, and beta. None where nothing is said."""
+
+    volatility: float | None = None
+    beta: float | None = None
+
+
+def returns_by_symbol(
+    scenarios: ScenarioSet, symbols: Sequence[str], opinions: Mapping[str, Opinion], dtype: type[np.floating]
+) -> tuple[FloatArray, BoolArray]:
+    """What every symbol did in every scenario, in the order of `symbols`: the one place where that is decided.
+
+    opinions  of every symbol that has a price; one that has none is valued with nothing
+    returns   (symbol, scenario) fractions of type `dtype`: a symbol's own history where the set has it, else a proxy
+              where it is priced, else zeros; and (symbol,) whether they are its own
+    """
+    returns = np.zeros((len(symbols), scenarios.observations), dtype)
+    own_history = np.zeros(len(symbols), np.bool_)
+    for row, symbol in enumerate(symbols):
+        own, opinion = scenarios.returns_of(symbol), opinions.get(symbol)
+        if own is not None:
+            returns[row], own_history[row] = own, True
+        elif opinion is not None:
+            returns[row] = proxy_returns(scenarios, symbol, opinion.beta, opinion.volatility)
+    return returns, own_history

@@ -212,7 +212,7 @@ def test_real_servers_are_used_where_they_are_named(noted: Path, broker_address:
     assert Producer({"bootstrap.servers": broker_address}).list_topics(timeout=5).topics
 
 
-def start_elsewhere(processes: Any, noted: Path, **codes: str) -> Any:  # noqa: ANN401 - conftest has the types
+def start_elsewhere(processes: Any, noted: Path, **codes: str) -> Any:
     """The supervisor in a process of its own, as a background job of a shell starts it: with SIGINT ignored."""
     programs = stand_ins(noted, **codes)(Demo(), 0, Path())
     script = noted.parent / "supervise.py"
@@ -231,7 +231,7 @@ sys.exit(supervisor.run(Demo(port=0), os.environ, programs=programs))
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_stops_everything_and_leaves_nothing(
-    processes: Any,  # noqa: ANN401
+    processes: Any,
     noted: Path,
     temporary: Path,
     number: signal.Signals,
@@ -251,7 +251,7 @@ def test_a_signal_stops_everything_and_leaves_nothing(
 
 
 def test_a_signal_before_ready_stops_everything_too(
-    processes: Any,  # noqa: ANN401
+    processes: Any,
     noted: Path,
     temporary: Path,
 ) -> None:
@@ -266,7 +266,7 @@ def test_a_signal_before_ready_stops_everything_too(
     assert list(temporary.iterdir()) == []
 
 
-def test_a_second_ctrl_c_does_not_wait(processes: Any, noted: Path) -> None:  # noqa: ANN401
+def test_a_second_ctrl_c_does_not_wait(processes: Any, noted: Path) -> None:
     running = start_elsewhere(processes, noted, engine=DEAF)
     processes.wait_for(lambda: "ready http" in running.tail(), "ready line")
 
@@ -283,7 +283,7 @@ def test_a_second_ctrl_c_does_not_wait(processes: Any, noted: Path) -> None:  # 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a child that its parent has died")
 def test_killed_outright_it_takes_its_children_with_it(
-    processes: Any,  # noqa: ANN401
+    processes: Any,
     noted: Path,
     temporary: Path,
 ) -> None:

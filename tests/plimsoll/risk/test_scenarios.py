@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll.risk.scenarios import MissingBenchmark, ScenarioSet, TooFewObservations, build, proxy_returns
+from plimsoll.risk.scenarios import (
+    MissingBenchmark,
+    Opinion,
+    ScenarioSet,
+    TooFewObservations,
+    build,
+    proxy_returns,
+    returns_by_symbol,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -198,3 +206,13 @@ def test_a_benchmark_that_never_moves_still_gives_a_proxy() -> None:
     closes = [(session, {"INDEX": 100.0}) for session in SESSIONS[:100]]
     proxy = proxy_returns(build(closes, "INDEX", 500), "NEW", 1.0, 0.3)
     assert np.std(proxy, ddof=1) * math.sqrt(252) == pytest.approx(0.3)
+
+
+def test_each_symbol_has_its_own_returns_else_a_proxy_once_priced_else_nothing() -> None:
+    scenarios = build(_closes(), "INDEX", 100)
+    symbols = ["UNPRICED", "AAA", "PRICED"]
+    returns, own = returns_by_symbol(scenarios, symbols, {"PRICED": Opinion(0.5, 1.0), "AAA": Opinion()}, np.float64)
+    assert own.tolist() == [False, True, False]
+    assert not returns[0].any()
+    assert np.array_equal(returns[1], scenarios.returns_of("AAA"))
+    assert np.array_equal(returns[2], proxy_returns(scenarios, "PRICED", 1.0, 0.5))

@@ -1,0 +1,1 @@
+"""GraphQL, REST and subscriptions over what the engine left in Redis."""

@@ -1,0 +1,43 @@
+"""The two ways in which a caller can be wrong. `Unavailable` (nobody's fault) is in the shared language.
+
+They are raised where the rule is known and turned into an answer at one place a protocol: `schema/execution.py` for
+GraphQL, `openapi.py` for REST. Nothing in between catches them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from plimsoll.errors import PlimsollError
+from plimsoll.messages import IDENTIFIER_PATTERN
+
+_IDENTIFIER = re.compile(IDENTIFIER_PATTERN)
+_SHOWN_MAX = 80
+
+
+class NotFound(PlimsollError):
+    """There is no such thing, or not for this caller. Check the id in the text; nothing will appear by waiting."""
+
+
+class BadInput(PlimsollError):
+    """An argument that cannot be used. Correct `field` as `detail` says and send it again."""
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.field = field
+        self.detail = detail
+
+
+def is_identifier(text: str) -> bool:
+    """Whether this may become a key, a channel or a log field."""
+    return _IDENTIFIER.match(text) is not None
+
+
+def require_identifier(text: str, field: str) -> str:
+    """The text itself where it is an identifier. Raises `BadInput` naming `field`."""
+    if not is_identifier(text):
+        raise BadInput(
+            field,
+            f"{text[:_SHOWN_MAX]!r} is no identifier; 1 to 64 letters, digits and . _ : - are, like portfolio_123",
+        )
+    return text

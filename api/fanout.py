@@ -1,0 +1,302 @@
+"""One subscriber to Redis, many readers: who hears of which portfolio, and what waits while a reader is busy.
+
+A process holds one pub/sub connection, however many sockets it serves. Channels are subscribed to while somebody
+watches them and no longer. What has arrived waits in each reader's mailbox, the newest of each portfolio and no more:
+a slow reader sees fewer snapshots, never stale ones, and nobody waits for it.
+
+Pub/sub loses what is published while the connection is down, and says nothing. The one sign is that Redis confirms a
+channel a second time; every reader of it is then told of a gap, and reads the store again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from plimsoll import keys
+from plimsoll.errors import BadMessage, Unavailable
+from plimsoll.messages import Moved, RiskBatch, RiskSnapshot, decode
+
+SUBSCRIBED_WITHIN_SECONDS = 5.0
+QUIET_SECONDS = 5.0
+"""A silent connection is asked whether it lives after this, and given up after as long again."""
+RETRY_SECONDS_MAX = 2.0
+
+_HEARD = ("subscribe", "psubscribe", "message", "pmessage")
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The portfolio is closed: nothing follows, unless somebody opens it again."""
+
+    portfolio_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something may have been missed: read the store again. Older news of the mailbox has been dropped."""
+
+
+News = RiskSnapshot | Moved | Closed | Gap
+
+
+@dataclass(slots=True)
+class Traffic:
+    """What went through, since the process started."""
+
+    received: int = 0
+    """Snapshots that Redis sent."""
+    conflated: int = 0
+    """Snapshots that a reader never saw, because a newer one replaced them."""
+    gaps: int = 0
+    """Times the connection to Redis came back, with something perhaps lost."""
+    refused: int = 0
+    """Messages that were none."""
+
+
+class Mailbox:
+    """What one reader has yet to read. Bounded by the portfolios it watches; the newest of each gives way to newer."""
+
+    def __init__(self, channel: str, portfolio_id: str | None, traffic: Traffic) -> None:
+        self.channel = channel
+        self.portfolio_id = portfolio_id
+        self._traffic = traffic
+        self._waiting: dict[str, News] = {}
+        self._gap = False
+        self._ended = False
+        self._arrived = asyncio.Event()
+
+    def put(self, portfolio_id: str, news: RiskSnapshot | Moved | Closed) -> None:
+        """Leave news of a portfolio, in the place of any unread news of it."""
+        if isinstance(self._waiting.get(portfolio_id), RiskSnapshot):
+            self._traffic.conflated += 1
+        self._waiting[portfolio_id] = news
+        self._arrived.set()
+
+    def put_gap(self) -> None:
+        """Say that something may be missing. What waits is older than what the store says, so it goes."""
+        self._waiting.clear()
+        self._gap = True
+        self._arrived.set()
+
+    def put_end(self) -> None:
+        """Say that nothing comes any more."""
+        self._ended = True
+        self._arrived.set()
+
+    async def take(self) -> News:
+        """Wait for news and take one piece: the portfolio that has waited longest, at its newest.
+
+        Raises `Unavailable` when nothing comes any more.
+        """
+        await self._arrived.wait()
+        if self._ended:
+            raise Unavailable("this server", "it stops; subscribe again, and another one answers")
+        if self._gap:
+            self._gap = False
+            news: News = Gap()
+        else:
+            # One at a time: what stays may still be replaced by newer while the reader is busy with this.
+            news = self._waiting.pop(next(iter(self._waiting)))
+        if not self._waiting and not self._gap:
+            self._arrived.clear()
+        return news
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+
+@dataclass(slots=True, eq=False)
+class _Channel:
+    """Who reads one channel or pattern."""
+
+    everything: set[Mailbox] = field(default_factory=set)
+    one_portfolio: dict[str, set[Mailbox]] = field(default_factory=dict)
+    confirmed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def add(self, mailbox: Mailbox) -> None:
+        if mailbox.portfolio_id is None:
+            self.everything.add(mailbox)
+        else:
+            self.one_portfolio.setdefault(mailbox.portfolio_id, set()).add(mailbox)
+
+    def remove(self, mailbox: Mailbox) -> None:
+        self.everything.discard(mailbox)
+        if mailbox.portfolio_id is not None and (readers := self.one_portfolio.get(mailbox.portfolio_id)):
+            readers.discard(mailbox)
+            if not readers:
+                del self.one_portfolio[mailbox.portfolio_id]
+
+    def readers_of(self, portfolio_id: str) -> set[Mailbox]:
+        return self.everything | self.one_portfolio.get(portfolio_id, set())
+
+    def readers(self) -> set[Mailbox]:
+        return self.everything.union(*self.one_portfolio.values())
+
+    @property
+    def unread(self) -> bool:
+        return not self.everything and not self.one_portfolio
+
+
+class Fanout:
+    """The process's one subscriber. `run` it as long as the process lives; readers `watch`."""
+
+    def __init__(self, redis_url: str, jitter: Callable[[], float] = random.random) -> None:
+        # No retries of its own: a connection that comes back by itself comes back with a silent gap.
+        self._redis: Redis = Redis.from_url(
+            redis_url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=QUIET_SECONDS, health_check_interval=0
+        )
+        self._jitter = jitter
+        self._channels: dict[str, _Channel] = {}
+        self._changed = asyncio.Event()
+        self._ended = False
+        self.traffic = Traffic()
+        self.connected = False
+
+    @property
+    def readers(self) -> int:
+        """How many watch now."""
+        return sum(len(channel.readers()) for channel in self._channels.values())
+
+    @asynccontextmanager
+    async def watch(self, channel: str, portfolio_id: str | None = None) -> AsyncIterator[Mailbox]:
+        """A mailbox for all of a channel (or of `keys.ALL_RISK_CHANNELS`), or for one portfolio on it.
+
+        Inside, Redis has confirmed the channel: what is published from now on arrives, or a `Gap` does. Raises
+        `Unavailable` where Redis confirms nothing within five seconds.
+        """
+        mailbox = Mailbox(channel, portfolio_id, self.traffic)
+        if self._ended:
+            mailbox.put_end()
+        entry = self._channels.setdefault(channel, _Channel())
+        entry.add(mailbox)
+        self._changed.set()
+        try:
+            try:
+                await asyncio.wait_for(entry.confirmed.wait(), SUBSCRIBED_WITHIN_SECONDS)
+            except TimeoutError:
+                raise Unavailable("Redis", "it confirms no subscription; subscribe again when it is back") from None
+            yield mailbox
+        finally:
+            entry.remove(mailbox)
+            if entry.unread and self._channels.get(channel) is entry:
+                del self._channels[channel]
+                self._changed.set()
+
+    def end(self) -> None:
+        """Tell every reader, and whoever comes yet, that this process stops."""
+        self._ended = True
+        for channel in self._channels.values():
+            for mailbox in channel.readers():
+                mailbox.put_end()
+
+    async def run(self) -> None:
+        """Hold the connection, and come back with a growing, jittered delay. Ends only by being cancelled."""
+        failures = 0
+        try:
+            while True:
+                began = asyncio.get_running_loop().time()
+                try:
+                    await self._converse()
+                except* (RedisError, OSError, TimeoutError) as failed:
+                    # Once for each outage: what follows is the same news.
+                    _log.log(logging.DEBUG if failures else logging.WARNING, "no subscriber: %s", failed.exceptions[0])
+                self.connected = False
+                lasted = asyncio.get_running_loop().time() - began
+                failures = 0 if lasted > QUIET_SECONDS else failures + 1
+                await asyncio.sleep(min(RETRY_SECONDS_MAX, 0.05 * 2**failures) * (0.5 + 0.5 * self._jitter()))
+        finally:
+            await self._redis.aclose()
+
+    async def _converse(self) -> None:
+        """One life of the connection: subscribe to what is watched, then follow both sides until it breaks."""
+        async with contextlib.AsyncExitStack() as stack:
+            pubsub = await stack.enter_async_context(self._redis.pubsub())
+            await pubsub.connect()
+            self.connected = True
+            tasks = await stack.enter_async_context(asyncio.TaskGroup())
+            tasks.create_task(self._subscribe(pubsub))
+            tasks.create_task(self._listen(pubsub))
+
+    async def _subscribe(self, pubsub: PubSub) -> None:
+        """Keep what Redis sends equal to what is watched."""
+        subscribed: dict[str, _Channel] = {}
+        while True:
+            self._changed.clear()
+            wanted = dict(self._channels)
+            # A channel that was given up and taken again has another `_Channel`, which needs its own confirmation.
+            fresh = [name for name, channel in wanted.items() if subscribed.get(name) is not channel]
+            gone = [name for name in subscribed if name not in wanted]
+            await _each_kind(gone, pubsub.unsubscribe, pubsub.punsubscribe)
+            await _each_kind(fresh, pubsub.subscribe, pubsub.psubscribe)
+            subscribed = wanted
+            await self._changed.wait()
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        asked = False
+        while True:
+            message = await pubsub.get_message(timeout=QUIET_SECONDS)
+            if message is None:
+                if asked:
+                    raise TimeoutError(f"no sign of life for {2 * QUIET_SECONDS:g} s")
+                await pubsub.ping()
+                asked = True
+                continue
+            asked = False
+            if message["type"] in _HEARD:
+                self._hear(message)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        name = (message["pattern"] or message["channel"]).decode()
+        channel = self._channels.get(name)
+        if channel is None:
+            return
+        match message["type"]:
+            case "subscribe" | "psubscribe" if channel.confirmed.is_set():
+                self.traffic.gaps += 1
+                for mailbox in channel.readers():
+                    mailbox.put_gap()
+            case "subscribe" | "psubscribe":
+                channel.confirmed.set()
+            case "message" | "pmessage":
+                self._deliver(channel, message["data"])
+
+    def _deliver(self, channel: _Channel, raw: bytes) -> None:
+        try:
+            batch = decode(raw, RiskBatch)
+        except BadMessage as error:
+            self.traffic.refused += 1
+            _log.warning("a message on a risk channel is none: %s", error)
+            return
+        self.traffic.received += len(batch.snapshots)
+        for snapshot in batch.snapshots:
+            for mailbox in channel.readers_of(snapshot.portfolio_id):
+                mailbox.put(snapshot.portfolio_id, snapshot)
+        for moved in batch.moved:
+            for mailbox in channel.readers_of(moved.portfolio_id):
+                mailbox.put(moved.portfolio_id, moved)
+        for portfolio_id in batch.closed:
+            for mailbox in channel.readers_of(portfolio_id):
+                mailbox.put(portfolio_id, Closed(portfolio_id))
+
+
+async def _each_kind(names: list[str], channels: Callable[..., object], patterns: Callable[..., object]) -> None:
+    """Name the channels to one command and the patterns to the other; nothing is sent for none."""
+    plain = [name for name in names if name != keys.ALL_RISK_CHANNELS]
+    if plain:
+        await channels(*plain)  # type: ignore[misc]
+    if len(plain) < len(names):
+        await patterns(keys.ALL_RISK_CHANNELS)  # type: ignore[misc]

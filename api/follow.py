@@ -1,0 +1,277 @@
+"""The three things one can subscribe to, as streams of events: a portfolio, an advisor's portfolios, who is at risk.
+
+The order is a rule in the data. We subscribe before we read; a snapshot published in between is met twice and dropped
+by its sequence, where the other order would miss it. Events of one portfolio therefore carry strictly growing
+sequences, except that a RESYNC may repeat the last one: it says that the stream was interrupted and is whole again.
+Nothing here knows GraphQL or HTTP: the streams serve both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeVar
+
+from api.errors import NotFound
+from api.fanout import Closed, Fanout, Gap, Mailbox
+from api.listing import Listing, Selection
+from api.snapshots import SnapshotStore
+from plimsoll import keys
+from plimsoll.errors import Unavailable
+from plimsoll.messages import Moved, RiskSnapshot
+
+_REREAD_SECONDS_MAX = 2.0
+_Read = TypeVar("_Read")
+
+
+class RiskEventReason(StrEnum):
+    """Why an event came."""
+
+    SNAPSHOT = "SNAPSHOT"
+    UPDATE = "UPDATE"
+    RESYNC = "RESYNC"
+    CLOSED = "CLOSED"
+
+
+class AtRiskMove(StrEnum):
+    """What a portfolio did about a threshold."""
+
+    ENTERED = "ENTERED"
+    UPDATED = "UPDATED"
+    LEFT = "LEFT"
+
+
+@dataclass(frozen=True, slots=True)
+class RiskEvent:
+    """A snapshot and why it came. `previous_sequence` is what this stream said last of the portfolio, if anything."""
+
+    reason: RiskEventReason
+    previous_sequence: str | None
+    risk: RiskSnapshot
+
+
+@dataclass(frozen=True, slots=True)
+class AtRiskChange:
+    """A snapshot and what it means for the list of those at risk."""
+
+    change: AtRiskMove
+    risk: RiskSnapshot
+
+
+def is_newer(snapshot: RiskSnapshot, than: RiskSnapshot | None) -> bool:
+    """Whether a snapshot says something later. Sequences outgrow 64 bits; Python's integers do not mind."""
+    return than is None or int(snapshot.sequence) > int(than.sequence)
+
+
+class Follow:
+    """Streams over the fan-out and the store. Ids must be identifiers."""
+
+    def __init__(self, fanout: Fanout, store: SnapshotStore, listing: Listing) -> None:
+        self._fanout = fanout
+        self._store = store
+        self._listing = listing
+
+    async def portfolio(self, portfolio_id: str) -> AsyncGenerator[RiskEvent, None]:
+        """The current snapshot, then every newer one; ends with CLOSED. Follows the portfolio to another advisor.
+
+        Raises `NotFound` before the first event for a portfolio that has no snapshot, and `Unavailable`.
+        """
+        last: RiskSnapshot | None = None
+        found = await self._store.risk(portfolio_id)
+        advisor_id = None if found is None else found.advisor_id
+        while advisor_id is not None:
+            async with self._fanout.watch(keys.risk_channel(advisor_id), portfolio_id) as mailbox:
+                current = await _patiently(lambda: self._store.risk(portfolio_id), at_once=last is None)
+                if current is None and last is None:
+                    break
+                if current is not None and is_newer(current, last):
+                    reason = RiskEventReason.UPDATE if last else RiskEventReason.SNAPSHOT
+                    yield RiskEvent(reason, last.sequence if last else None, current)
+                    last = current
+                    if current.advisor_id != advisor_id:
+                        advisor_id = current.advisor_id
+                        continue
+                assert last is not None  # noqa: S101  # either just read, or known since before a move
+                if current is None:
+                    # It may have been closed between its move and our following it.
+                    mailbox.put_gap()
+                advisor_id = None
+                async with aclosing(self._at_one_advisor(mailbox, last)) as told:
+                    async for event in told:
+                        if isinstance(event, Moved):
+                            advisor_id = event.advisor_id
+                        else:
+                            yield event
+                            last = event.risk
+        if last is None:
+            raise NotFound(
+                f"no risk is known of portfolio {portfolio_id!r}; check the id, or wait for its first update"
+            )
+
+    async def _at_one_advisor(self, mailbox: Mailbox, last: RiskSnapshot) -> AsyncGenerator[RiskEvent | Moved, None]:
+        """What one advisor's channel says of one portfolio, until it is closed or moves (a `Moved`, at the end)."""
+        while True:
+            match await mailbox.take():
+                case RiskSnapshot() as snapshot if is_newer(snapshot, last):
+                    yield RiskEvent(RiskEventReason.UPDATE, last.sequence, snapshot)
+                    last = snapshot
+                case Closed():
+                    yield RiskEvent(RiskEventReason.CLOSED, last.sequence, last)
+                    return
+                case Moved() as moved:
+                    yield moved
+                    return
+                case Gap():
+                    event = await self._after_gap(last)
+                    if event is not None:
+                        yield event
+                        if event.reason is RiskEventReason.CLOSED:
+                            return
+                        if event.risk.advisor_id != last.advisor_id:
+                            yield Moved(last.portfolio_id, event.risk.advisor_id)
+                            return
+                        last = event.risk
+
+    async def _after_gap(self, last: RiskSnapshot) -> RiskEvent | None:
+        """RESYNC with what the store says now, or CLOSED; None while a store that lost everything fills again."""
+        current = await _patiently(lambda: self._store.risk(last.portfolio_id))
+        if current is not None:
+            # A store restored from an old copy may be behind what was told already; newer follows by itself.
+            return None if is_newer(last, current) else RiskEvent(RiskEventReason.RESYNC, last.sequence, current)
+        closed = await _patiently(lambda: self._store.closed([last.portfolio_id]))
+        return RiskEvent(RiskEventReason.CLOSED, last.sequence, last) if closed[0] else None
+
+    async def advisor(self, advisor_id: str) -> AsyncGenerator[RiskEvent, None]:
+        """Each present portfolio as SNAPSHOT, then all that changes. A portfolio that leaves the advisor is CLOSED.
+
+        Raises `NotFound` before the first event for an advisor without portfolios, and `Unavailable`.
+        """
+        if not await self._store.is_advisor(advisor_id):
+            raise NotFound(f"advisor {advisor_id!r} has no portfolios; check the id")
+        async with aclosing(self._all(advisor_id)) as events:
+            async for event in events:
+                yield event
+
+    async def everyone(self) -> AsyncGenerator[RiskEvent, None]:
+        """Every present portfolio as SNAPSHOT, then all that changes. Raises `Unavailable`."""
+        async with aclosing(self._all(None)) as events:
+            async for event in events:
+                yield event
+
+    async def _all(self, advisor_id: str | None) -> AsyncGenerator[RiskEvent, None]:
+        """All portfolios of an advisor, or of everyone."""
+        last: dict[str, RiskSnapshot] = {}
+        channel = keys.ALL_RISK_CHANNELS if advisor_id is None else keys.risk_channel(advisor_id)
+        async with self._fanout.watch(channel) as mailbox:
+            for current in await self._present(Selection(advisor_id)):
+                last[current.portfolio_id] = current
+                yield RiskEvent(RiskEventReason.SNAPSHOT, None, current)
+            while True:
+                match await mailbox.take():
+                    case RiskSnapshot() as snapshot if is_newer(snapshot, known := last.get(snapshot.portfolio_id)):
+                        last[snapshot.portfolio_id] = snapshot
+                        yield RiskEvent(RiskEventReason.UPDATE, known.sequence if known else None, snapshot)
+                    case Moved() if advisor_id is None:
+                        pass  # Everyone's portfolios are still everyone's.
+                    case Closed(portfolio_id=portfolio_id) | Moved(portfolio_id=portfolio_id):
+                        if gone := last.pop(portfolio_id, None):
+                            yield RiskEvent(RiskEventReason.CLOSED, gone.sequence, gone)
+                    case Gap():
+                        for event in await self._all_after_gap(advisor_id, last):
+                            yield event
+
+    async def _all_after_gap(self, advisor_id: str | None, last: dict[str, RiskSnapshot]) -> list[RiskEvent]:
+        present = await _patiently(lambda: self._present(Selection(advisor_id)))
+        missing = sorted(last.keys() - {current.portfolio_id for current in present})
+        left = await _patiently(
+            lambda: self._gone(missing, stays=lambda risk: advisor_id is None or risk.advisor_id == advisor_id)
+        )
+        events = []
+        for current in present:
+            known = last.get(current.portfolio_id)
+            if known is None or not is_newer(known, current):
+                events.append(RiskEvent(RiskEventReason.RESYNC, known.sequence if known else None, current))
+                last[current.portfolio_id] = current
+        gone = [last.pop(portfolio_id) for portfolio_id in left]
+        return events + [RiskEvent(RiskEventReason.CLOSED, each.sequence, each) for each in gone]
+
+    async def at_risk(self, threshold: int) -> AsyncGenerator[AtRiskChange, None]:
+        """Everyone with a risk number of `threshold` or more as ENTERED, the riskiest first, then who changes.
+
+        Raises `Unavailable`.
+        """
+        inside: dict[str, RiskSnapshot] = {}
+        async with self._fanout.watch(keys.ALL_RISK_CHANNELS) as mailbox:
+            for change in await self._at_risk_now(threshold, inside):
+                yield change
+            while True:
+                match await mailbox.take():
+                    case RiskSnapshot() as snapshot if is_newer(snapshot, inside.get(snapshot.portfolio_id)):
+                        crossing = _crossing(snapshot, threshold, inside)
+                        if crossing is not None:
+                            yield crossing
+                    case Closed(portfolio_id=portfolio_id):
+                        if gone := inside.pop(portfolio_id, None):
+                            yield AtRiskChange(AtRiskMove.LEFT, gone)
+                    case Gap():
+                        for change in await _patiently(lambda: self._at_risk_now(threshold, inside)):
+                            yield change
+
+    async def _at_risk_now(self, threshold: int, inside: dict[str, RiskSnapshot]) -> list[AtRiskChange]:
+        """Bring `inside` up to the store, and say what that changes."""
+        present = await self._present(Selection(min_risk_number=threshold))
+        missing = inside.keys() - {current.portfolio_id for current in present}
+        left = await self._gone(sorted(missing), stays=lambda risk: is_at_risk(risk, threshold))
+        crossings = [
+            _crossing(current, threshold, inside)
+            for current in present
+            if is_newer(current, inside.get(current.portfolio_id))
+        ]
+        changes = [change for change in crossings if change is not None]
+        return changes + [AtRiskChange(AtRiskMove.LEFT, inside.pop(portfolio_id)) for portfolio_id in left]
+
+    async def _present(self, selection: Selection) -> list[RiskSnapshot]:
+        """The snapshots of a selection, the riskiest first."""
+        ids = await self._listing.all_portfolios(selection)
+        return [risk for risk in await self._store.risks(ids) if risk is not None]
+
+    async def _gone(self, portfolio_ids: Sequence[str], stays: Callable[[RiskSnapshot], bool]) -> list[str]:
+        """Which of these ids, missing from a list, do not belong to it any more; not those a lost store forgot."""
+        risks = await self._store.risks(portfolio_ids)
+        closed = await self._store.closed(portfolio_ids)
+        return [
+            portfolio_id
+            for portfolio_id, risk, shut in zip(portfolio_ids, risks, closed, strict=True)
+            if (shut if risk is None else not stays(risk))
+        ]
+
+
+def is_at_risk(snapshot: RiskSnapshot, threshold: int) -> bool:
+    """Whether the risk number reaches the threshold; a portfolio without a number does not."""
+    return snapshot.risk_number is not None and snapshot.risk_number >= threshold
+
+
+def _crossing(snapshot: RiskSnapshot, threshold: int, inside: dict[str, RiskSnapshot]) -> AtRiskChange | None:
+    """What a newer snapshot means for the list; `inside` is brought up to it."""
+    was_inside = snapshot.portfolio_id in inside
+    if is_at_risk(snapshot, threshold):
+        inside[snapshot.portfolio_id] = snapshot
+        return AtRiskChange(AtRiskMove.UPDATED if was_inside else AtRiskMove.ENTERED, snapshot)
+    inside.pop(snapshot.portfolio_id, None)
+    return AtRiskChange(AtRiskMove.LEFT, snapshot) if was_inside else None
+
+
+async def _patiently(read: Callable[[], Awaitable[_Read]], *, at_once: bool = False) -> _Read:
+    """Read, again and again while the store is away: the stream stays open. `at_once` lets the first failure out."""
+    delay = 0.05
+    while True:
+        try:
+            return await read()
+        except Unavailable:
+            if at_once:
+                raise
+        await asyncio.sleep(delay)
+        delay = min(_REREAD_SECONDS_MAX, 2 * delay)

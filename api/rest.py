@@ -1,0 +1,317 @@
+"""The REST routes of older clients: the same answers as GraphQL's, from the same code, in the bodies they know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+from starlette.responses import StreamingResponse
+
+from api.backend import Backend
+from api.errors import NotFound
+from api.follow import RiskEvent
+from api.listing import NUMBER_MAX, NUMBER_MIN, Selection
+from api.openapi import Endpoint
+from api.schema.scalars import at
+from api.updates import Simulation
+from plimsoll.errors import PlimsollError
+from plimsoll.messages import Identifier, PortfolioUpdate, RiskSnapshot, RiskTolerance
+from plimsoll.risk.score import RiskBand
+
+PING_SECONDS = 10.0
+
+RiskThreshold = Annotated[int, Meta(ge=NUMBER_MIN, le=NUMBER_MAX)]
+
+
+class RiskBody(msgspec.Struct):
+    """A portfolio's newest risk. Losses are positive in `var` and `es`; fractions are of market value."""
+
+    portfolio_id: str
+    advisor_id: str
+    risk_number: int | None
+    var_95: float
+    expected_return: float | None
+    volatility: float | None
+    sharpe_ratio: float | None
+    calculation_time_ms: float
+    timestamp: float
+    """Seconds since 1970 at which it was calculated."""
+    last_update: datetime
+    client_id: str | None
+    risk_tolerance: RiskTolerance
+    sequence: str
+    market_value: float
+    gross_exposure: float
+    net_exposure: float
+    cash: float
+    var_99: float
+    es_975: float
+    var_95_fraction: float | None
+    var_99_fraction: float | None
+    es_975_fraction: float | None
+    beta: float | None
+    max_drawdown: float | None
+    effective_names: float | None
+    day_pnl: float
+    method: str
+    horizon_days: int
+    observations: int
+    scenario_set_id: str
+    var_95_scenario_date: str
+    coverage: float
+    incomplete_symbols: list[str]
+    proxied_symbols: list[str]
+    stale: bool
+    price_age_ms: float | None
+
+    @classmethod
+    async def of(cls, snapshot: RiskSnapshot, backend: Backend) -> RiskBody:
+        """A snapshot as it stands now."""
+        oldest_ns = snapshot.oldest_price_ns
+        derived: dict[str, Any] = {
+            "timestamp": snapshot.calculated_at_ns / 1_000_000_000,
+            "last_update": at(snapshot.calculated_at_ns),
+            "stale": await backend.engine.is_stale(),
+            "price_age_ms": None if oldest_ns is None else (backend.clock() - oldest_ns) / 1e6,
+        }
+        as_they_are = {name: getattr(snapshot, name) for name in cls.__struct_fields__ if name not in derived}
+        return cls(**derived, **as_they_are)
+
+
+class AdvisorPortfolio(msgspec.Struct):
+    """One portfolio in an advisor's list."""
+
+    portfolio_id: str
+    last_update: datetime
+    total_calculations: int
+    current_risk_number: int | None
+    average_calculation_time_ms: float
+
+
+class RiskDistribution(msgspec.Struct):
+    """Portfolios by band; those without a risk number are in none."""
+
+    low: int
+    moderate: int
+    high: int
+
+
+class SummaryBody(msgspec.Struct):
+    """Totals. `total_value_at_risk` is the sum of the portfolios' own."""
+
+    total_portfolios: int
+    avg_risk_number: float
+    total_value_at_risk: float
+    high_risk_count: int
+    risk_distribution: RiskDistribution
+
+
+class HealthBody(msgspec.Struct):
+    """`status` is healthy while Redis, Kafka and the engine answer, and degraded otherwise."""
+
+    status: str
+    uptime_seconds: float
+    total_calculations: int
+    avg_calculation_time_ms: float
+    redis_connected: bool
+    kafka_connected: bool
+    active_portfolios: int
+    stale: bool
+
+
+class SimulationBody(msgspec.Struct):
+    """An update that Kafka has acknowledged. `portfolio_value` is by our marks."""
+
+    status: str
+    message: str
+    portfolio_id: str
+    portfolio_value: str
+
+
+class UpdateBody(msgspec.Struct):
+    """An update that Kafka has acknowledged."""
+
+    status: str
+    message: str
+    portfolio_id: str
+
+
+class UpdateRequest(msgspec.Struct):
+    """A portfolio as on the topic `portfolio-updates`."""
+
+    portfolio: PortfolioUpdate
+
+
+async def health(backend: Backend) -> HealthBody:
+    """Whether answers can be relied on."""
+    status = await backend.summary.status()
+    return HealthBody(
+        status="healthy" if status.healthy else "degraded",
+        uptime_seconds=status.uptime_seconds,
+        total_calculations=status.calculations,
+        avg_calculation_time_ms=status.average_calculation_time_ms,
+        redis_connected=status.redis_connected,
+        kafka_connected=status.kafka_connected,
+        active_portfolios=status.portfolios,
+        stale=status.stale,
+    )
+
+
+async def portfolio_risk(backend: Backend, portfolio_id: Identifier) -> RiskBody:
+    """The newest risk of one portfolio."""
+    return await RiskBody.of(await _known_risk(backend, portfolio_id), backend)
+
+
+async def portfolios_at_risk(backend: Backend, risk_threshold: RiskThreshold = 70) -> list[str]:
+    """Ids of the portfolios with a risk number of the threshold or more, the riskiest first."""
+    return await backend.listing.all_portfolios(Selection(min_risk_number=risk_threshold))
+
+
+async def advisor_portfolios(backend: Backend, advisor_id: Identifier) -> list[AdvisorPortfolio]:
+    """An advisor's portfolios, the riskiest first."""
+    await _require_advisor(backend, advisor_id)
+    ids = await backend.listing.all_portfolios(Selection(advisor_id))
+    return [
+        AdvisorPortfolio(
+            portfolio_id=risk.portfolio_id,
+            last_update=at(risk.calculated_at_ns),
+            total_calculations=risk.calculations,
+            current_risk_number=risk.risk_number,
+            average_calculation_time_ms=risk.average_calculation_time_ms,
+        )
+        for risk in await backend.store.risks(ids)
+        if risk is not None
+    ]
+
+
+async def metrics_summary(backend: Backend) -> SummaryBody:
+    """Totals over all portfolios, at most a second old."""
+    totals = await backend.summary.totals()
+    return SummaryBody(
+        total_portfolios=totals.portfolios,
+        avg_risk_number=totals.average_risk_number or 0.0,
+        total_value_at_risk=totals.total_value_at_risk,
+        high_risk_count=totals.by_band[RiskBand.HIGH],
+        risk_distribution=RiskDistribution(
+            low=totals.by_band[RiskBand.LOW],
+            moderate=totals.by_band[RiskBand.MODERATE],
+            high=totals.by_band[RiskBand.HIGH],
+        ),
+    )
+
+
+async def simulate_portfolio_update(
+    backend: Backend,
+    portfolio_id: Identifier,
+    advisor_id: Identifier | None = None,
+    risk_tolerance: RiskTolerance | None = None,
+) -> SimulationBody:
+    """Rebalance a portfolio at random; an unknown id becomes a small sample portfolio.
+
+    A new portfolio belongs to advisor-1 and is Moderate unless said otherwise; a known one keeps what is not said.
+    Answers after Kafka has acknowledged it.
+    """
+    accepted = await backend.updates.simulate(
+        Simulation(portfolio_id, advisor_id=advisor_id, risk_tolerance=risk_tolerance)
+    )
+    return SimulationBody(
+        status="success",
+        message=f"portfolio update {accepted.at.topic}/{accepted.at.partition}/{accepted.at.offset} is published",
+        portfolio_id=portfolio_id,
+        portfolio_value=f"${await backend.updates.value(accepted.update):,.2f}",
+    )
+
+
+async def update_portfolio(backend: Backend, body: UpdateRequest) -> UpdateBody:
+    """State a whole portfolio, as on the topic. Answers after Kafka has acknowledged it."""
+    accepted = await backend.updates.update(body.portfolio)
+    return UpdateBody(
+        status="success",
+        message=f"portfolio update {accepted.at.topic}/{accepted.at.partition}/{accepted.at.offset} is published",
+        portfolio_id=accepted.update.id,
+    )
+
+
+async def stream_risk_updates(
+    backend: Backend, portfolio_id: Identifier | None = None, advisor_id: Identifier | None = None
+) -> StreamingResponse:
+    """Server-sent events: what is known now, then every change; of one portfolio, one advisor, or everyone.
+
+    Each event is a risk body with its `reason` (SNAPSHOT, UPDATE, RESYNC or CLOSED). A comment keeps the line open.
+    """
+    if portfolio_id is not None:
+        await _known_risk(backend, portfolio_id)
+        events = backend.follow.portfolio(portfolio_id)
+    elif advisor_id is not None:
+        await _require_advisor(backend, advisor_id)
+        events = backend.follow.advisor(advisor_id)
+    else:
+        await backend.store.ping()
+        events = backend.follow.everyone()
+    return StreamingResponse(
+        _sse(events, backend), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+    )
+
+
+ENDPOINTS = (
+    Endpoint("GET", "/health", health, "Monitoring"),
+    Endpoint("GET", "/risk/{portfolio_id}", portfolio_risk, "Risk", (404, 503)),
+    Endpoint("GET", "/portfolios/at-risk", portfolios_at_risk, "Risk", (503,)),
+    Endpoint("GET", "/advisor/{advisor_id}/portfolios", advisor_portfolios, "Risk", (404, 503)),
+    Endpoint("GET", "/metrics/summary", metrics_summary, "Monitoring", (503,)),
+    Endpoint("GET", "/stream/risk-updates", stream_risk_updates, "Risk", (404, 503)),
+    Endpoint(
+        "POST",
+        "/simulate/portfolio-update",
+        simulate_portfolio_update,
+        "Changes",
+        (503,),
+        aliases=("/simulate/portfolio", "/portfolio/simulate"),
+    ),
+    Endpoint("POST", "/portfolio/update", update_portfolio, "Changes", (413, 503)),
+)
+
+
+async def _known_risk(backend: Backend, portfolio_id: str) -> RiskSnapshot:
+    snapshot = await backend.store.risk(portfolio_id)
+    if snapshot is None:
+        raise NotFound(f"no risk is known of portfolio {portfolio_id!r}; check the id, or wait for its first update")
+    return snapshot
+
+
+async def _require_advisor(backend: Backend, advisor_id: str) -> None:
+    if not await backend.store.is_advisor(advisor_id):
+        raise NotFound(f"advisor {advisor_id!r} has no portfolios; check the id")
+
+
+async def _sse(events: AsyncGenerator[RiskEvent, None], backend: Backend) -> AsyncGenerator[bytes, None]:
+    """Events as they come, and a comment whenever none came for a while."""
+    coming = asyncio.ensure_future(anext(events, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=PING_SECONDS)
+            if not done:
+                yield b": ping\n\n"
+                continue
+            try:
+                event = coming.result()
+            except PlimsollError:
+                return  # The stream ends, and its reader comes back: that is how such streams heal.
+            if event is None:
+                return
+            yield await _sse_event(event, backend)
+            coming = asyncio.ensure_future(anext(events, None))
+    finally:
+        coming.cancel()
+        await asyncio.wait({coming})
+        await events.aclose()
+
+
+async def _sse_event(event: RiskEvent, backend: Backend) -> bytes:
+    body = msgspec.to_builtins(await RiskBody.of(event.risk, backend))
+    told = {"reason": event.reason.value, "previous_sequence": event.previous_sequence} | body
+    return b"data: " + msgspec.json.encode(told) + b"\n\n"

@@ -1,0 +1,237 @@
+"""Portfolios, advisors, and pages of them. What belongs to one is read when it is asked for."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, TypeAlias
+
+import strawberry
+
+from api import listing
+from api.schema.described import field
+from api.schema.enums import RiskTolerance
+from api.schema.inputs import PortfolioOrder
+from api.schema.operation import Info
+from api.schema.risk_types import AggregateRisk, Holding, RiskPoint, RiskSnapshot, StressResult
+from api.schema.scalars import global_id, nanoseconds
+from plimsoll import messages
+
+From: TypeAlias = Annotated[datetime | None, strawberry.argument(name="from")]
+"""`from` is a word of Python's own."""
+
+
+@strawberry.interface(description="Anything with an id of its own among all nodes.")
+class Node:
+    """Portfolios and advisors are nodes."""
+
+    id: strawberry.ID = strawberry.field(description="Global: what `node(id:)` takes.")
+
+
+@strawberry.type
+class PageInfo:
+    """Relay's page information, forwards only."""
+
+    has_next_page: bool
+    has_previous_page: bool
+    start_cursor: str | None
+    end_cursor: str | None
+
+    @classmethod
+    def of(cls, page: listing.Page, after: str | None) -> PageInfo:
+        """What a page says of itself."""
+        return cls(
+            has_next_page=page.has_next,
+            has_previous_page=after is not None,
+            start_cursor=page.cursor(page.rows[0]) if page.rows else None,
+            end_cursor=page.cursor(page.rows[-1]) if page.rows else None,
+        )
+
+
+@strawberry.type(description="What is owned together: the key of everything here.")
+class Portfolio(Node):
+    """Made from its positions or from its risk, whichever was read."""
+
+    portfolio_id: strawberry.ID
+    client_id: strawberry.ID | None
+    risk_tolerance: RiskTolerance = strawberry.field(description="Shown beside the risk number, never bending it.")
+    advisor_id: strawberry.Private[str]
+
+    @classmethod
+    def of(cls, source: messages.PortfolioRecord | messages.RiskSnapshot) -> Portfolio:
+        """The portfolio that a message is about."""
+        return cls(
+            id=global_id("Portfolio", source.portfolio_id),
+            portfolio_id=strawberry.ID(source.portfolio_id),
+            client_id=None if source.client_id is None else strawberry.ID(source.client_id),
+            risk_tolerance=source.risk_tolerance,
+            advisor_id=source.advisor_id,
+        )
+
+    @field
+    def advisor(self) -> Advisor:
+        """Whose portfolio it is."""
+        return Advisor.of(self.advisor_id)
+
+    @field
+    async def risk(self, info: Info) -> RiskSnapshot | None:
+        """The newest snapshot; null before the first. As `portfolioRisk`."""
+        return await read_risk(info, self.portfolio_id)
+
+    @field
+    async def holdings(self, info: Info) -> list[Holding]:
+        """The positions as the engine applied them, the largest first.
+
+        Empty for a portfolio that was closed meanwhile.
+        """
+        record = await info.context.records.load(self.portfolio_id)
+        if record is None:
+            return []
+        backend = info.context.backend
+        now_ns = backend.clock()
+        return [Holding.of(holding, now_ns) for holding in await backend.analysis.holdings(record)]
+
+    @field
+    async def cash(self, info: Info) -> float | None:
+        """In the reporting currency; null for a portfolio that was closed meanwhile. As its owner stated it."""
+        record = await info.context.records.load(self.portfolio_id)
+        return None if record is None else record.cash
+
+    @field
+    async def account_type(self, info: Info) -> str | None:
+        """As its owner stated it."""
+        record = await info.context.records.load(self.portfolio_id)
+        return None if record is None else record.account_type
+
+    @field
+    async def history(self, info: Info, from_: From = None, to: datetime | None = None) -> list[RiskPoint]:
+        """Minutes from the oldest to the newest, both ends included. As `riskHistory`."""
+        return await read_history(info, self.portfolio_id, from_, to)
+
+    @field
+    async def stress(self, info: Info, scenarios: list[strawberry.ID] | None = None) -> list[StressResult]:
+        """What falls of the market in the past would do to it; all of them where none is named. As `stress`."""
+        results = await info.context.backend.analysis.stress(self.portfolio_id, scenarios)
+        return [StressResult.of(result) for result in results]
+
+
+@strawberry.type
+class PortfolioEdge:
+    """A portfolio and its place in the list."""
+
+    node: Portfolio
+    cursor: str
+
+
+@strawberry.type(description="One page of portfolios.")
+class PortfolioConnection:
+    """A page by keyset: what did not move is met exactly once."""
+
+    edges: list[PortfolioEdge]
+    page_info: PageInfo
+    selection: strawberry.Private[listing.Selection]
+
+    @field
+    def nodes(self) -> list[Portfolio]:
+        """The portfolios of the page, without their cursors. For those who do not need cursors."""
+        return [edge.node for edge in self.edges]
+
+    @field
+    async def total_count(self, info: Info) -> int:
+        """Of the whole list, at this moment. Counted only where it is asked for."""
+        return await info.context.backend.listing.count(self.selection)
+
+
+@strawberry.type(description="Who looks after portfolios.")
+class Advisor(Node):
+    """Known by having portfolios."""
+
+    advisor_id: strawberry.ID
+
+    @classmethod
+    def of(cls, advisor_id: str) -> Advisor:
+        """The advisor with this id."""
+        return cls(id=global_id("Advisor", advisor_id), advisor_id=strawberry.ID(advisor_id))
+
+    @field
+    async def portfolios(
+        self,
+        info: Info,
+        first: int = 50,
+        after: str | None = None,
+        order_by: PortfolioOrder = PortfolioOrder.RISK_NUMBER_DESC,
+    ) -> PortfolioConnection:
+        """A page of this advisor's portfolios; 1 to 200 of them. As `portfolios` with a filter."""
+        return await read_page(info, listing.Selection(self.advisor_id), order_by, first, after)
+
+    @field
+    async def risk(self, info: Info) -> AggregateRisk:
+        """All of this advisor's portfolios as one. Not a sum of value at risk: that does not add."""
+        return AggregateRisk.of(self.advisor_id, await info.context.backend.summary.advisor(self.advisor_id))
+
+    @field
+    async def total_count(self, info: Info) -> int:
+        """How many portfolios this advisor has. At this moment."""
+        return await info.context.backend.listing.count(listing.Selection(self.advisor_id))
+
+
+@strawberry.type
+class AdvisorEdge:
+    """An advisor and their place in the list."""
+
+    node: Advisor
+    cursor: str
+
+
+@strawberry.type(description="One page of advisors, by id.")
+class AdvisorConnection:
+    """A page by keyset."""
+
+    edges: list[AdvisorEdge]
+    page_info: PageInfo
+
+    @field
+    def nodes(self) -> list[Advisor]:
+        """The advisors of the page, without their cursors. For those who do not need cursors."""
+        return [edge.node for edge in self.edges]
+
+    @field
+    async def total_count(self, info: Info) -> int:
+        """Of the whole list, at this moment. Counted only where it is asked for."""
+        return await info.context.backend.listing.count_advisors()
+
+
+async def read_risk(info: Info, portfolio_id: str) -> RiskSnapshot | None:
+    """A portfolio's newest snapshot, as it stands now."""
+    snapshot = await info.context.risks.load(portfolio_id)
+    return None if snapshot is None else await present(info, snapshot)
+
+
+async def present(info: Info, snapshot: messages.RiskSnapshot) -> RiskSnapshot:
+    """A snapshot with what depends on the moment of asking."""
+    backend = info.context.backend
+    return RiskSnapshot.of(snapshot, backend.clock(), stale=await backend.engine.is_stale())
+
+
+async def read_history(info: Info, portfolio_id: str, start: datetime | None, end: datetime | None) -> list[RiskPoint]:
+    """A portfolio's minutes between two times."""
+    points = await info.context.backend.store.history(
+        portfolio_id, None if start is None else nanoseconds(start), None if end is None else nanoseconds(end)
+    )
+    return [RiskPoint.of(point) for point in points]
+
+
+async def read_page(
+    info: Info, selection: listing.Selection, order: PortfolioOrder, first: int, after: str | None
+) -> PortfolioConnection:
+    """A page of portfolios. One that is closed between the index and its snapshot is left out."""
+    page = await info.context.backend.listing.portfolios(selection, order.value, first, after)
+    snapshots = await info.context.risks.load_many([row.id for row in page.rows])
+    return PortfolioConnection(
+        edges=[
+            PortfolioEdge(node=Portfolio.of(snapshot), cursor=page.cursor(row))
+            for row, snapshot in zip(page.rows, snapshots, strict=True)
+            if snapshot is not None
+        ],
+        page_info=PageInfo.of(page, after),
+        selection=selection,
+    )

@@ -1,0 +1,166 @@
+"""The state of everything at a glance: how many portfolios, how risky, and whether what they say can be relied on.
+
+Counts come from the indexes. Sums over all portfolios are read in batches, between which the loop is free, and at
+most once a second for each process, however many ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from api.engine_state import EngineState
+from api.listing import Listing, Selection
+from api.on_demand import Aggregate, aggregate, scenario_set_of
+from api.publisher import Publisher
+from api.snapshots import BATCH, SnapshotStore
+from plimsoll.errors import Unavailable
+from plimsoll.messages import AdvisorPnl, Heartbeat
+from plimsoll.risk.score import RiskBand, risk_band
+
+KEPT_NS = 1_000_000_000
+"""How long totals serve before they are read again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all portfolios. `total_value_at_risk` adds the portfolios' own: it is not the firm's."""
+
+    portfolios: int
+    average_risk_number: float | None
+    total_value_at_risk: float
+    by_band: dict[RiskBand, int]
+    """Portfolios without a risk number are in none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Whether answers can be relied on."""
+
+    uptime_seconds: float
+    redis_connected: bool
+    kafka_connected: bool
+    stale: bool
+    portfolios: int
+    crew: list[Heartbeat]
+
+    @property
+    def healthy(self) -> bool:
+        """Everything answers, and the engine speaks."""
+        return self.redis_connected and self.kafka_connected and not self.stale
+
+    @property
+    def calculations(self) -> int:
+        """Snapshots that the present crew computed since it started."""
+        return sum(beat.calculations for beat in self.crew)
+
+    @property
+    def average_calculation_time_ms(self) -> float:
+        """Over those calculations; 0 before the first."""
+        spent = sum(beat.average_calculation_time_ms * beat.calculations for beat in self.crew)
+        return spent / self.calculations if self.calculations else 0.0
+
+
+def band_ends(band: RiskBand) -> tuple[int, int]:
+    """The lowest and the highest risk number of a band."""
+    numbers = [number for number in range(1, 100) if risk_band(number) is band]
+    return numbers[0], numbers[-1]
+
+
+class Summary:
+    """Totals, status and aggregate risk. `clock` gives UTC nanoseconds."""
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        listing: Listing,
+        engine: EngineState,
+        publisher: Publisher,
+        *,
+        risk_free: float,
+        clock: Callable[[], int],
+    ) -> None:
+        self._store = store
+        self._listing = listing
+        self._engine = engine
+        self._publisher = publisher
+        self._risk_free = risk_free
+        self._clock = clock
+        self._started_at_ns = clock()
+        self._totals: Totals | None = None
+        self._totals_at_ns = 0
+        self._totals_lock = asyncio.Lock()
+
+    async def totals(self) -> Totals:
+        """Sums over all portfolios, at most a second old. Raises `Unavailable`."""
+        async with self._totals_lock:
+            now_ns = self._clock()
+            if self._totals is None or now_ns - self._totals_at_ns >= KEPT_NS:
+                self._totals = await self._read_totals()
+                self._totals_at_ns = now_ns
+            return self._totals
+
+    async def status(self) -> Status:
+        """What answers and what does not. Raises nothing: that Redis is away is an answer here."""
+        portfolios, redis_connected = 0, True
+        try:
+            portfolios = await self._listing.count(Selection())
+        except Unavailable:
+            redis_connected = False
+        return Status(
+            uptime_seconds=(self._clock() - self._started_at_ns) / 1e9,
+            redis_connected=redis_connected,
+            kafka_connected=self._publisher.connected,
+            stale=await self._engine.is_stale(),
+            portfolios=portfolios,
+            crew=await self._engine.crew(),
+        )
+
+    async def firm(self) -> Aggregate:
+        """Every portfolio as one. Raises `Unavailable`."""
+        return await self._aggregate(await self._listing.all_advisors(), Selection())
+
+    async def advisor(self, advisor_id: str) -> Aggregate:
+        """One advisor's portfolios as one. Raises `Unavailable`."""
+        return await self._aggregate([advisor_id], Selection(advisor_id))
+
+    async def _aggregate(self, advisor_ids: list[str], selection: Selection) -> Aggregate:
+        crew = await self._engine.crew()
+        fields = {f"{beat.worker_index}/{beat.workers}" for beat in crew}
+        pnls: list[AdvisorPnl] = []
+        for by_worker in await self._store.advisor_pnls(advisor_ids):
+            pnls += [pnl for field, pnl in by_worker.items() if field in fields]
+        record = await self._store.scenario_set()
+        scenarios = None if record is None else scenario_set_of(record)
+        summed = aggregate(pnls, record.scenario_set_id if record else None, scenarios, self._risk_free)
+        missing = summed.portfolios < await self._listing.count(selection) or not await self._engine.is_complete()
+        partial = summed.partial or (missing and summed.portfolios > 0)
+        return Aggregate(
+            portfolios=summed.portfolios,
+            partial=partial,
+            scenario_set_id=summed.scenario_set_id,
+            as_of_ns=summed.as_of_ns,
+            observations=summed.observations,
+            measured=summed.measured,
+        )
+
+    async def _read_totals(self) -> Totals:
+        portfolio_ids = await self._listing.all_portfolios(Selection())
+        value_at_risk, numbers, numbered = 0.0, 0, 0
+        for start in range(0, len(portfolio_ids), BATCH):
+            for figures in await self._store.risk_figures(portfolio_ids[start : start + BATCH]):
+                if figures is not None:
+                    value_at_risk += figures.var_95
+                if figures is not None and figures.risk_number is not None:
+                    numbers, numbered = numbers + figures.risk_number, numbered + 1
+        by_band = {}
+        for band in RiskBand:
+            lowest, highest = band_ends(band)
+            by_band[band] = await self._listing.count(Selection(min_risk_number=lowest, max_risk_number=highest))
+        return Totals(
+            portfolios=len(portfolio_ids),
+            average_risk_number=numbers / numbered if numbered else None,
+            total_value_at_risk=value_at_risk,
+            by_band=by_band,
+        )
