@@ -35,8 +35,8 @@ INIT_WITHIN_SECONDS = 10
 _NO_PAGES = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Plimsoll GraphQL</title>
 <h1>GraphQL answers here</h1>
-<p>The web pages are not in this install, so there is no GraphiQL. Install Plimsoll without
-<code>SKIP_WEB</code> in the environment to have them: <code>uv sync --reinstall-package plimsoll</code>.</p>
+<p>The web pages are not in this install, so there is no GraphiQL: <code>SKIP_WEB=1</code> was set, or no npm registry
+could be reached. To have them: <code>uv sync --reinstall-package plimsoll</code>.</p>
 <p>Queries and mutations work all the same, by POST to this address:</p>
 <pre>curl {url} -H 'content-type: application/json' -d '{{"query": "{{ systemStatus {{ status }} }}"}}'</pre>
 <p>Subscriptions: <code>graphql-transport-ws</code> at the same address.</p></html>
@@ -117,7 +117,13 @@ class GraphQLView(GraphQL[Backend, None]):
         page = self._graphiql_html()
         if page is None:
             page = _NO_PAGES.format(url=html.escape(str(request.url.replace(query=""))))
-        return HTMLResponse(page, headers={"content-security-policy": pages.CONTENT_SECURITY_POLICY})
+        headers = {
+            "content-security-policy": pages.CONTENT_SECURITY_POLICY,
+            # The page names its assets by their hashes: an old page would ask for assets that are gone.
+            "cache-control": "no-cache",
+            "vary": "accept",
+        }
+        return HTMLResponse(page, headers=headers)
 
     def decode_json(self, data: str | bytes) -> object:
         """JSON as the standard has it: no NaN, no Infinity, no number that only looks finite."""

@@ -1,0 +1,9 @@
+// What a newcomer finds in the tabs: operations that answer on a running demo. Values stand in the text, so that each
+// can be run, changed and run again in one editor; files, so that they can be checked against the schema.
+import atRisk from './at-risk.graphql?raw'
+import follow from './follow.graphql?raw'
+import portfolios from './portfolios.graphql?raw'
+import simulate from './simulate.graphql?raw'
+import whatIf from './what-if.graphql?raw'
+
+export const examples = [portfolios, atRisk, follow, simulate, whatIf].map((query) => ({ query }))
