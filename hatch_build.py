@@ -46,7 +46,7 @@ INSTALL = (
 BUILD = ("run", "build", "--silent", "--", "--logLevel", "error")
 
 
-class RegistryAway(Exception):  # noqa: N818 - named by what its reader should do
+class RegistryAway(Exception):
     """No npm registry answers. Install without the pages, or again when it does."""
 
 
