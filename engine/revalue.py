@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,14 +66,13 @@ def publications(
 ) -> list[Publication]:
     """Compute and encode the snapshots of `rows`."""
     began = time.perf_counter()
-    quantities = book.positions(rows)
-    measures = revalue(quantities, book.rows["cash"][rows], market, risk_free)
+    measures = revalue(book.positions(rows), book.rows["cash"][rows], market, risk_free)
     newest_ns, oldest_ns = _mark_times(book, marks, rows)
     incomplete, proxied = _exceptions(book, market, rows)
     each_ms = (time.perf_counter() - began) * 1e3 / max(1, len(rows))
     book.rows["calculations"][rows] += 1
     book.rows["calculation_ms"][rows] += each_ms
-    minute = now_ns // NANOSECONDS_PER_MINUTE
+    step = _Step(book, scenario_set, market_watermark, now_ns, each_ms, incomplete, proxied)
     columns = zip(
         rows.tolist(),
         *(book.rows[name][rows].tolist() for name in _COLUMNS),
@@ -83,60 +83,8 @@ def publications(
         measures.rows(),
         strict=True,
     )
-    made = []
-    for (
-        row,
-        advisor,
-        client,
-        tolerance,
-        partition,
-        offset,
-        count,
-        total_ms,
-        last_minute,
-        last_watermark,
-        restated,
-        *valued,
-    ) in columns:
-        newest, oldest, score, scenario, measured = valued
-        snapshot = RiskSnapshot(
-            sequence=sequence_of(offset, market_watermark),
-            advisor_id=book.advisors.known[advisor],
-            portfolio_id=book.ids[row],
-            client_id=None if client == NO_NAME else book.clients.known[client],
-            risk_tolerance=TOLERANCES[tolerance],
-            as_of_ns=newest,
-            calculated_at_ns=now_ns,
-            method=scenario_set.method,
-            horizon_days=HORIZON_DAYS,
-            observations=scenario_set.observations,
-            scenario_set_id=scenario_set.scenario_set_id,
-            var_95_scenario_date=scenario_set.sessions[scenario],
-            incomplete_symbols=incomplete.get(row, _NONE),
-            proxied_symbols=proxied.get(row, _NONE),
-            oldest_price_ns=None if oldest == _NEVER else oldest,
-            calculation_time_ms=each_ms,
-            average_calculation_time_ms=total_ms / count,
-            calculations=count,
-            source_partition=partition,
-            source_offset=offset,
-            **measured,
-        )
-        due = minute != last_minute
-        made.append(
-            Publication(
-                portfolio_id=snapshot.portfolio_id,
-                advisor_id=snapshot.advisor_id,
-                sequence=snapshot.sequence,
-                risk_score=score,
-                snapshot=encode(snapshot),
-                positions=encode(book.record(row)) if restated else b"",
-                again=last_watermark == market_watermark,
-                minute_ms=minute * 60_000 if due else 0,
-                point=encode(_point(snapshot)) if due else b"",
-            )
-        )
-    book.rows["history_minute"][rows] = minute
+    made = [_publication(step, one) for one in map(_Valued._make, columns)]
+    book.rows["history_minute"][rows] = step.minute
     book.rows["published_watermark"][rows] = market_watermark
     book.rows["restated"][rows] = False
     return made
@@ -183,11 +131,91 @@ def advisor_pnl(
     }
 
 
-_COLUMNS = (
-    "advisor", "client", "tolerance", "partition", "offset", "calculations", "calculation_ms", "history_minute",
-    "published_watermark",
-    "restated",
-)  # fmt: skip
+class _Valued(NamedTuple):
+    """One portfolio of a step: what the book says of it, then what was measured."""
+
+    row: int
+    advisor: int
+    client: int
+    tolerance: int
+    partition: int
+    offset: int
+    calculations: int
+    calculation_ms: float
+    history_minute: int
+    published_watermark: int
+    restated: bool
+    newest_ns: int
+    oldest_ns: int
+    risk_score: float
+    var_95_scenario: int
+    measured: dict[str, Any]
+
+
+_COLUMNS = _Valued._fields[1 : _Valued._fields.index("newest_ns")]
+"""Those that are columns of the book, by the same names."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What the portfolios of one step have in common."""
+
+    book: Book
+    scenario_set: ScenarioSet
+    market_watermark: int
+    now_ns: int
+    each_ms: float
+    incomplete: dict[int, list[str]]
+    proxied: dict[int, list[str]]
+
+    @property
+    def minute(self) -> int:
+        return self.now_ns // NANOSECONDS_PER_MINUTE
+
+
+def _publication(step: _Step, one: _Valued) -> Publication:
+    snapshot = _snapshot(step, one)
+    due = step.minute != one.history_minute
+    return Publication(
+        portfolio_id=snapshot.portfolio_id,
+        advisor_id=snapshot.advisor_id,
+        sequence=snapshot.sequence,
+        risk_score=one.risk_score,
+        snapshot=encode(snapshot),
+        positions=encode(step.book.record(one.row)) if one.restated else b"",
+        again=one.published_watermark == step.market_watermark,
+        minute_ms=step.minute * 60_000 if due else 0,
+        point=encode(_point(snapshot)) if due else b"",
+    )
+
+
+def _snapshot(step: _Step, one: _Valued) -> RiskSnapshot:
+    book, scenario_set = step.book, step.scenario_set
+    return RiskSnapshot(
+        sequence=sequence_of(one.offset, step.market_watermark),
+        advisor_id=book.advisors.known[one.advisor],
+        portfolio_id=book.ids[one.row],
+        client_id=None if one.client == NO_NAME else book.clients.known[one.client],
+        risk_tolerance=TOLERANCES[one.tolerance],
+        as_of_ns=one.newest_ns,
+        calculated_at_ns=step.now_ns,
+        method=scenario_set.method,
+        horizon_days=HORIZON_DAYS,
+        observations=scenario_set.observations,
+        scenario_set_id=scenario_set.scenario_set_id,
+        var_95_scenario_date=scenario_set.sessions[one.var_95_scenario],
+        incomplete_symbols=step.incomplete.get(one.row, _NONE),
+        proxied_symbols=step.proxied.get(one.row, _NONE),
+        oldest_price_ns=None if one.oldest_ns == _NEVER else one.oldest_ns,
+        calculation_time_ms=step.each_ms,
+        average_calculation_time_ms=one.calculation_ms / one.calculations,
+        calculations=one.calculations,
+        source_partition=one.partition,
+        source_offset=one.offset,
+        **one.measured,
+    )
+
+
 _NONE: list[str] = []
 _NEVER = np.iinfo(np.int64).max
 

@@ -412,7 +412,7 @@ def event_time_ns(timestamp: float | str | None, now_ns: int) -> int:
     if ahead > FUTURE_MAX_SECONDS:
         raise BadMessage(
             Reason.FUTURE,
-            f"{timestamp} is {ahead:,.0f} s ahead of our clock; numbers are seconds since 1970",
+            f"{timestamp} is {ahead:.6g} s ahead of our clock; numbers are seconds since 1970",
             "timestamp",
         )
     return int(seconds * 1e9)

@@ -1,0 +1,25 @@
+# One image, started several times with different commands. Debian, not Alpine: Bytewax's wheels are built for glibc.
+
+FROM python:3.11-slim-bookworm AS builder
+RUN python -m venv /opt/plimsoll
+ENV PATH=/opt/plimsoll/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# The dependencies first: they change seldom, and their layer is kept as long as the lock is.
+COPY requirements.lock /src/
+RUN pip install --require-hashes --only-binary :all: -r /src/requirements.lock
+COPY . /src
+# This builds the web pages too; Node comes as a wheel, and stays in this stage.
+RUN pip install --no-deps /src
+
+FROM python:3.11-slim-bookworm
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin plimsoll \
+    # A named volume takes its owner from the folder it is mounted on.
+    && install -d -o plimsoll -g plimsoll /var/lib/plimsoll /var/lib/plimsoll/recovery
+COPY --from=builder /opt/plimsoll /opt/plimsoll
+ENV PATH=/opt/plimsoll/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+USER 10001
+WORKDIR /var/lib/plimsoll
+EXPOSE 6066
+# For the API; whoever runs another command says what its health is.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6066/live', timeout=2)"]
+CMD ["plimsoll", "--help"]

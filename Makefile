@@ -1,0 +1,94 @@
+# Thin over `uv run` and `docker compose`: every target is a command that can be typed as well. Pass flags on in ARGS,
+# as in `make run-generator ARGS="--mode batch --num-portfolios 500"`.
+
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart demo run-generator run-calculator run-api topics up down start stop status logs \
+        redis-cli clean test lint format type-check schema lock check
+
+help: ## Show what there is
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: ## Install everything into .venv, web pages included
+	uv sync
+
+# --- run ---
+
+quickstart: demo ## The same as demo
+
+demo: ## Everything in one process tree, with nothing installed beforehand; Ctrl-C stops it
+	uv run plimsoll demo $(ARGS)
+
+run-generator: ## Publish the replay and portfolios to KAFKA_BROKERS
+	uv run data-generator $(ARGS)
+
+run-calculator: ## Keep the risk of every portfolio current: KAFKA_BROKERS to REDIS_URL
+	uv run risk-calculator $(ARGS)
+
+run-api: ## Serve GraphQL, REST and subscriptions on http://127.0.0.1:6066
+	uv run risk-api $(ARGS)
+
+topics: ## Create the topics that are missing on KAFKA_BROKERS, and list all five
+	uv run plimsoll topics $(ARGS)
+
+# --- the same on Docker ---
+
+up: ## Build the image and start Kafka, Redis, Kafka UI, producer, engine and API
+	docker compose up --build --detach
+
+down: ## Remove the containers; the volumes stay
+	docker compose down
+
+start: ## Start the containers that `stop` stopped
+	docker compose start
+
+stop: ## Stop the containers; the engine drains first
+	docker compose stop
+
+status: ## Show the containers and their health
+	docker compose ps --all
+
+logs: ## Follow what the containers say
+	docker compose logs --follow --tail 100
+
+redis-cli: ## Open redis-cli on the containers' Redis
+	docker compose exec redis redis-cli
+
+clean: ## Remove the containers and all they kept, and the checkout's caches
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	docker compose down --volumes --remove-orphans
+
+# --- check ---
+
+test: ## Run the tests; what a real Kafka is needed for is skipped where there is none
+	uv run pytest $(ARGS)
+
+lint: ## Style, and who may import whom
+	uv run ruff check
+	uv run lint-imports
+
+format: ## Put every file into the one format
+	uv run ruff format
+	uv run ruff check --fix
+
+type-check: ## Strict types
+	uv run mypy
+
+check: ## What CI runs: format, lint, types, imports, tests
+	uv sync
+	uv run ruff format --check
+	uv run ruff check
+	uv run mypy
+	uv run lint-imports
+	uv run pytest
+
+# --- write what is derived ---
+
+schema: ## Write schema.graphql from the code
+	uv run plimsoll schema > schema.graphql
+
+lock: ## Write requirements.lock: every version with its hashes, and no address
+	uv export --quiet --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt \
+		--output-file requirements.lock
+	@if grep -n '://' requirements.lock; then echo "requirements.lock names an address"; exit 1; fi

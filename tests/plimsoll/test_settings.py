@@ -1,0 +1,179 @@
+"""Settings: what is read from where, and how a wrong one is named."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plimsoll.errors import BadSetting
+from plimsoll.settings import Settings, documented, load
+
+KEYS = [each.key for each in documented()]
+
+
+@pytest.fixture
+def dotenv(tmp_path: Path) -> Path:
+    return tmp_path / ".env"
+
+
+def test_without_a_word_from_anybody_the_documented_defaults_hold(dotenv: Path) -> None:
+    assert load({}) == Settings()
+    assert load({}, dotenv) == Settings()
+    assert load({each.key: each.default for each in documented()}) == Settings()
+
+
+def test_every_setting_is_documented_once_with_a_sentence() -> None:
+    assert len(set(KEYS)) == len(KEYS)
+    assert all(each.about for each in documented())
+
+
+def test_a_setting_does_not_change_while_running() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().window_ms = 10  # type: ignore[misc]
+
+
+# --- where it comes from ----------------------------------------------------------------------------------------------
+
+
+def test_the_environment_outdoes_the_file(dotenv: Path) -> None:
+    dotenv.write_text("PLIMSOLL_WINDOW_MS=100\nPLIMSOLL_SCENARIOS=250\n", encoding="utf-8")
+    settings = load({"PLIMSOLL_WINDOW_MS": "20"}, dotenv)
+    assert (settings.window_ms, settings.scenarios) == (20, 250)
+
+
+def test_a_file_may_be_written_as_shells_write_it(dotenv: Path) -> None:
+    dotenv.write_text(
+        "# ours\n\n export LOG_LEVEL = debug \nPLIMSOLL_BENCHMARK='SPY'\nREDIS_URL=\"redis://store:6379/1?a=b\"\n",
+        encoding="utf-8",
+    )
+    settings = load({}, dotenv)
+    assert (settings.log_level, settings.benchmark) == ("DEBUG", "SPY")
+    assert settings.redis_url == "redis://store:6379/1?a=b"
+
+
+def test_the_rest_of_the_environment_is_none_of_our_business() -> None:
+    assert load({"PATH": "/bin", "REDIS_PASSWORD": "x", "KAFKA_HEAP_OPTS": "-Xmx1g"}) == Settings()
+
+
+def test_what_docker_compose_reads_from_the_same_file_is_left_to_it(dotenv: Path) -> None:
+    dotenv.write_text("COMPOSE_PROJECT_NAME=plimsoll\nDOCKER_BUILDKIT=1\n", encoding="utf-8")
+    assert load({}, dotenv) == Settings()
+
+
+# --- what is wrong is named -------------------------------------------------------------------------------------------
+
+WRONG = [
+    ("KAFKA_BROKERS", ""),
+    ("KAFKA_BROKERS", "kafka"),
+    ("KAFKA_BROKERS", "kafka:0"),
+    ("KAFKA_BROKERS", "kafka:65536"),
+    ("KAFKA_BROKERS", "one:9092,two"),
+    ("KAFKA_BROKERS", ":9092"),
+    ("REDIS_URL", ""),
+    ("REDIS_URL", "http://store:6379"),
+    ("REDIS_URL", "redis://[::1"),
+    ("LOG_LEVEL", "LOUD"),
+    ("PLIMSOLL_WINDOW_MS", "5"),
+    ("PLIMSOLL_WINDOW_MS", "1001"),
+    ("PLIMSOLL_WINDOW_MS", "50ms"),
+    ("PLIMSOLL_WINDOW_MS", ""),
+    ("PLIMSOLL_SCENARIOS", "249"),
+    ("PLIMSOLL_BENCHMARK", ""),
+    ("PLIMSOLL_RISK_FREE", "nan"),
+    ("PLIMSOLL_RISK_FREE", "inf"),
+    ("PLIMSOLL_RISK_FREE", "two per cent"),
+    ("PLIMSOLL_REPUBLISH_SECONDS", "0"),
+    ("PLIMSOLL_HISTORY_POINTS", "10001"),
+    ("PLIMSOLL_STALE_SECONDS", "1"),
+    ("PLIMSOLL_REPLICATION_FACTOR", "16"),
+    ("PLIMSOLL_AUTH", "none"),
+]
+
+
+def test_every_setting_has_a_wrong_value_below() -> None:
+    assert {key for key, _ in WRONG} == set(KEYS)
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG)
+def test_a_value_that_cannot_be_is_refused_and_its_key_named(key: str, value: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        load({key: value})
+    assert refused.value.key == key
+    assert str(refused.value).startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize(("key", "value"), WRONG)
+def test_a_file_is_read_as_strictly_as_the_environment(dotenv: Path, key: str, value: str) -> None:
+    dotenv.write_text(f"{key}={value}\n", encoding="utf-8")
+    with pytest.raises(BadSetting) as refused:
+        load({}, dotenv)
+    assert refused.value.key == key
+
+
+def test_an_unknown_setting_is_refused_and_the_known_ones_listed() -> None:
+    with pytest.raises(BadSetting) as refused:
+        load({"PLIMSOLL_WINDOW": "50"})
+    assert refused.value.key == "PLIMSOLL_WINDOW"
+    assert all(key in refused.value.detail for key in KEYS)
+
+
+def test_an_unknown_setting_in_a_file_is_refused_with_its_line(dotenv: Path) -> None:
+    dotenv.write_text("# comment\nKAFKA_BROKER=kafka:9092\n", encoding="utf-8")
+    with pytest.raises(BadSetting, match=r"^KAFKA_BROKER: no such setting \(line 2 of \.env\)"):
+        load({}, dotenv)
+
+
+@pytest.mark.parametrize("line", ["just words", "= value", "two words=1", "LONELY"])
+def test_a_line_that_is_no_setting_is_refused_with_its_number_but_not_quoted(dotenv: Path, line: str) -> None:
+    dotenv.write_text(f"\n{line}\n", encoding="utf-8")
+    with pytest.raises(BadSetting) as refused:
+        load({}, dotenv)
+    assert refused.value.key == ".env line 2"
+    assert line not in str(refused.value)
+
+
+SECRET = "correct-horse"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://:{SECRET}@store:6379/0",
+        f"//:{SECRET}@store:6379/0",
+        f"user@{SECRET}",
+        # Python's own complaint about this one quotes what stands before the host.
+        f"redis://:{SECRET}@st\u2100re:6379/0",
+        f"redis://:{SECRET}@[::1",
+    ],
+)
+def test_a_refused_url_does_not_give_its_password_away(url: str) -> None:
+    with pytest.raises(BadSetting) as refused:
+        load({"REDIS_URL": url})
+    assert refused.value.key == "REDIS_URL"
+    assert SECRET not in str(refused.value)
+    assert refused.value.__cause__ is None
+    assert refused.value.__suppress_context__
+
+
+# --- what is right ----------------------------------------------------------------------------------------------------
+
+
+def test_several_brokers_are_written_without_spaces_between_them() -> None:
+    assert load({"KAFKA_BROKERS": "one:9092, two:9093 ,[::1]:9094"}).kafka_brokers == "one:9092,two:9093,[::1]:9094"
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://store:6379/0", "rediss://user:word@store:6380/2", "unix:///run/redis.sock?db=1"]
+)
+def test_a_redis_url_is_kept_as_it_is(url: str) -> None:
+    assert load({"REDIS_URL": url}).redis_url == url
+
+
+@given(window_ms=st.integers(10, 1000), risk_free=st.floats(-0.2, 1.0))
+def test_numbers_within_their_bounds_are_read_exactly(window_ms: int, risk_free: float) -> None:
+    settings = load({"PLIMSOLL_WINDOW_MS": str(window_ms), "PLIMSOLL_RISK_FREE": repr(risk_free)})
+    assert (settings.window_ms, settings.risk_free) == (window_ms, risk_free)

