@@ -238,7 +238,7 @@ def test_a_signal_stops_everything_and_leaves_nothing(
 ) -> None:
     running = start_elsewhere(processes, noted)
     processes.wait_for(lambda: "ready http" in running.tail(), "ready line")
-    assert sorted(still_running(noted)) == ["api", "engine", "producer"]
+    processes.wait_for(lambda: sorted(still_running(noted)) == ["api", "engine", "producer"], "three programs")
 
     began = time.monotonic()
     os.kill(running.pid, number)
