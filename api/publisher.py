@@ -53,26 +53,31 @@ class Publisher:
         self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
         self.connected = False
 
-    async def publish(self, topic: Topic, key: str, value: bytes) -> Acknowledged:
-        """Send one record and wait until all replicas have it. Raises `Unavailable`."""
-        return (await self.publish_all(topic, [(key, value)]))[0]
+    async def publish(self, topic: Topic, key: str, value: bytes, partition: int | None = None) -> Acknowledged:
+        """Send one record and wait until all replicas have it. Raises `Unavailable`.
 
-    async def publish_all(self, topic: Topic, records: Sequence[tuple[str, bytes]]) -> list[Acknowledged]:
+        `partition` None leaves the choice to the key, as Kafka's own clients make it.
+        """
+        return (await self.publish_all(topic, [(key, value)], partition))[0]
+
+    async def publish_all(
+        self, topic: Topic, records: Sequence[tuple[str, bytes]], partition: int | None = None
+    ) -> list[Acknowledged]:
         """Send several records and wait for all. Raises `Unavailable`; some of them may then have arrived."""
         try:
             async with asyncio.timeout(ACKNOWLEDGED_WITHIN_SECONDS):
                 await self._started.wait()
-                return list(await asyncio.gather(*(self._send(topic, key, value) for key, value in records)))
+                return list(await asyncio.gather(*(self._send(topic, key, value, partition) for key, value in records)))
         except _AWAY as error:
             self.connected = False
             raise Unavailable(
                 "Kafka", "it acknowledged nothing in time; the update may yet arrive, so look before you repeat it"
             ) from error
 
-    async def _send(self, topic: Topic, key: str, value: bytes) -> Acknowledged:
+    async def _send(self, topic: Topic, key: str, value: bytes, partition: int | None) -> Acknowledged:
         assert self._producer is not None  # noqa: S101  # `_started` says so
         async with self._in_flight:
-            sent = await self._producer.send_and_wait(topic.name, value, key=key.encode())
+            sent = await self._producer.send_and_wait(topic.name, value, key=key.encode(), partition=partition)
         self.connected = True
         return Acknowledged(topic.name, sent.partition, sent.offset)
 

@@ -14,6 +14,7 @@ import random
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
@@ -77,6 +78,17 @@ class Simulation:
     risk_tolerance: RiskTolerance | None = None
 
 
+class _Present(NamedTuple):
+    """The newest statement of a portfolio, and the partition it came through.
+
+    A change goes through the same one: clients differ in how they choose a partition for a key, and the offsets of two
+    partitions say nothing of which update is the newer.
+    """
+
+    update: PortfolioUpdate
+    partition: int
+
+
 class Updates:
     """Publishes changes. `clock` gives UTC nanoseconds, `draw_seed` a seed where the caller gives none."""
 
@@ -99,12 +111,14 @@ class Updates:
         async with self._one_at_a_time(portfolio_id):
             present = await self._present(portfolio_id)
             seed = self._draw_seed() if simulation.seed is None else simulation.seed
-            return await self._publish(simulated(present, simulation, seed, self._clock()))
+            changed = simulated(present and present.update, simulation, seed, self._clock())
+            return await self._publish(changed, present and present.partition)
 
     async def update(self, update: PortfolioUpdate) -> Accepted:
         """State a whole portfolio. Raises `BadInput`, `Unavailable`."""
         async with self._one_at_a_time(require_identifier(update.id, "id")):
-            return await self._publish(update)
+            present = await self._present(update.id)
+            return await self._publish(update, present and present.partition)
 
     async def shock(self, fraction: float, symbols: Sequence[str] | None) -> list[str]:
         """Publish a tick at (1 + fraction) times the mark for these symbols, or for all; which ones.
@@ -130,7 +144,7 @@ class Updates:
     def _one_at_a_time(self, portfolio_id: str) -> asyncio.Lock:
         return self._locks.setdefault(portfolio_id, asyncio.Lock())
 
-    async def _present(self, portfolio_id: str) -> PortfolioUpdate | None:
+    async def _present(self, portfolio_id: str) -> _Present | None:
         """The newest statement of a portfolio: as the engine applied it, or one that it has yet to apply."""
         record = await self._store.record(portfolio_id)
         pending = self._remembered.get(portfolio_id)
@@ -138,12 +152,13 @@ class Updates:
             record is None
             or (pending.at.partition == record.source_partition and pending.at.offset > record.source_offset)
         ):
-            return pending.update
-        return None if record is None else update_of(record)
+            return _Present(pending.update, pending.at.partition)
+        return None if record is None else _Present(update_of(record), record.source_partition)
 
-    async def _publish(self, update: PortfolioUpdate) -> Accepted:
+    async def _publish(self, update: PortfolioUpdate, partition: int | None) -> Accepted:
         raw = checked(update, self._clock())
-        accepted = Accepted(update, await self._publisher.publish(topics.PORTFOLIO_UPDATES, update.id, raw))
+        at = await self._publisher.publish(topics.PORTFOLIO_UPDATES, update.id, raw, partition)
+        accepted = Accepted(update, at)
         self._remembered[update.id] = accepted
         self._remembered.move_to_end(update.id)
         if len(self._remembered) > REMEMBERED_MAX:

@@ -5,13 +5,18 @@ stretch of the arena. An update writes a new stretch and abandons the old one; w
 arena is packed. So an update costs its own positions, a tick costs one pass over the arena, and nothing here is a
 Python object per position.
 
+A portfolio normally comes through one partition, whose offsets order its updates. Clients differ in how they choose a
+partition for a key, so two senders may put one portfolio into two; offsets of different partitions say nothing of each
+other, and then the time of the Kafka record decides. Its *statement number* counts what was stated through all of them:
+it grows with every record of the portfolio, and the log gives the same number in whatever order it is read.
+
 Strings are numbered when first met (`Names`). Symbols are shared with the market: `book.symbols` numbers both.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +43,8 @@ _ROW = np.dtype(
         ("version", np.int64),
         ("partition", np.int32),
         ("offset", np.int64),
+        ("record_time_ms", np.int64),
+        ("statement", np.int64),
         ("start", np.int64),
         ("length", np.int32),
         ("calculations", np.int64),
@@ -52,6 +59,20 @@ _ROW = np.dtype(
 )
 """`calculation_ms` is the sum over all calculations; `restated`: positions not yet written since they
 changed; `published_watermark`: the market watermark of the last snapshot of these positions."""
+
+
+class Origin(NamedTuple):
+    """Where a record stands in Kafka, and when it was written there."""
+
+    partition: int
+    offset: int
+    time_ms: int = 0
+
+    def is_after(self, other: Origin) -> bool:
+        """Whether this record is the later one: by offset within a partition, by time between two."""
+        if self.partition == other.partition:
+            return self.offset > other.offset
+        return (self.time_ms, self.partition) > (other.time_ms, other.partition)
 
 
 class Names:
@@ -124,25 +145,31 @@ class Book:
         self.rows = np.zeros(256, _ROW)
         self.arena = Arena()
         self._free: list[int] = []
+        self._closed: dict[str, Origin] = {}
+        """Where a portfolio was closed: what came before it through another partition must not open it again."""
+        self._offsets: dict[str, dict[int, int]] = {}
+        """Newest offset in each partition, of the few portfolios that came through several."""
 
     def __len__(self) -> int:
         return len(self.row_of)
 
     # --- applying ------------------------------------------------------------------------------------------------
 
-    def apply(self, update: PortfolioUpdate, event_time_ns: int, partition: int, offset: int) -> bool:
+    def apply(self, update: PortfolioUpdate, event_time_ns: int, origin: Origin) -> bool:
         """Take a portfolio as its owner now states it. False if we already hold something newer (a stale record).
 
         Raises `BadMessage`: VERSION_CONFLICT where the sender reuses a version for other positions, OUT_OF_RANGE
         where the book knows too many symbols to take a new one.
         """
         row = self.row_of.get(update.id)
-        if row is not None and not self._is_newer(row, update, offset):
+        if self._is_stale(update, row, origin):
+            self._count(update.id, row, origin)
             return False
         symbols = [
             admit(self.symbols, position.symbol, f"positions[{index}].symbol")
             for index, position in enumerate(update.positions)
         ]
+        statement = self._count(update.id, row, origin)
         if row is None:
             row = self._open(update.id)
         stretch = self._reserve(row, len(symbols))
@@ -158,28 +185,33 @@ class Book:
         stated["cash"] = update.cash
         stated["event_time_ns"] = event_time_ns
         stated["version"] = NO_VERSION if update.version is None else update.version
-        stated["partition"], stated["offset"] = partition, offset
+        stated["partition"], stated["offset"], stated["record_time_ms"] = origin
+        stated["statement"] = statement
+        self._closed.pop(update.id, None)
         stated["published_watermark"] = NEVER_PUBLISHED
         stated["touched"] = stated["restated"] = True
         return True
 
-    def close(self, portfolio_id: str, offset: int) -> bool:
-        """Forget a portfolio. False if it was stated anew since (a stale record).
+    def close(self, portfolio_id: str, origin: Origin) -> int | None:
+        """Forget a portfolio; the statement number of its end. None if it was stated anew since (a stale record).
 
         One that is not held counts as closed: a log that was compacted may hold nothing else of it, and others may
         still show what an earlier engine said.
         """
         row = self.row_of.get(portfolio_id)
+        held = self._held(portfolio_id, row)
+        statement = self._count(portfolio_id, row, origin)
+        if held is not None and not origin.is_after(held):
+            return None
+        self._closed[portfolio_id] = origin
         if row is None:
-            return True
-        if self.rows["offset"][row] >= offset:
-            return False
+            return statement
         self._abandon(row)
         self.rows["open"][row] = False
         del self.row_of[portfolio_id]
         self.ids[row] = ""
         self._free.append(row)
-        return True
+        return statement
 
     def touch_holders(self, moved: NDArray[np.bool_]) -> None:
         """Mark every portfolio that holds one of the `moved` (symbol,) symbols as due for revaluation."""
@@ -231,6 +263,8 @@ class Book:
             "ids": list(self.ids),
             "rows": self.rows[: len(self.ids)].copy(),
             "arena": self.arena.resized(slice(0, self.arena.end), self.arena.end),
+            "closed": dict(self._closed),
+            "offsets": {portfolio_id: dict(offsets) for portfolio_id, offsets in self._offsets.items()},
         }
 
     @classmethod
@@ -239,6 +273,7 @@ class Book:
         book = cls()
         book.symbols, book.advisors, book.clients, book.accounts, book.sectors = map(Names, state["names"])
         book.ids = list(state["ids"])
+        book._closed, book._offsets = dict(state["closed"]), {k: dict(v) for k, v in state["offsets"].items()}
         book.row_of = {portfolio_id: row for row, portfolio_id in enumerate(book.ids) if portfolio_id}
         book._free = [row for row, portfolio_id in enumerate(book.ids) if not portfolio_id]
         book.rows = np.zeros(max(256, len(book.ids)), _ROW)
@@ -249,20 +284,42 @@ class Book:
 
     # --- the arena -----------------------------------------------------------------------------------------------
 
-    def _is_newer(self, row: int, update: PortfolioUpdate, offset: int) -> bool:
+    def _held(self, portfolio_id: str, row: int | None) -> Origin | None:
+        """Where the record stands that said last what a portfolio is, or that it is closed."""
+        if row is None:
+            return self._closed.get(portfolio_id)
         stated = self.rows[row]
-        if offset <= stated["offset"]:
-            return False
-        held = int(stated["version"])
-        if update.version is None or held == NO_VERSION or update.version > held:
+        return Origin(int(stated["partition"]), int(stated["offset"]), int(stated["record_time_ms"]))
+
+    def _count(self, portfolio_id: str, row: int | None, origin: Origin) -> int:
+        """Count a record of the portfolio, stale or not; its statement number then."""
+        held, offsets = self._held(portfolio_id, row), self._offsets.get(portfolio_id)
+        if offsets is None and held is not None and held.partition != origin.partition:
+            offsets = self._offsets[portfolio_id] = {held.partition: held.offset}
+        if offsets is None:
+            statement = 1 + (origin.offset if held is None else max(held.offset, origin.offset))
+        else:
+            offsets[origin.partition] = max(origin.offset, offsets.get(origin.partition, -1))
+            statement = sum(offset + 1 for offset in offsets.values())
+        if row is not None and self.rows["statement"][row] != statement:
+            self.rows["statement"][row] = statement
+            self.rows["touched"][row] = True
+        return statement
+
+    def _is_stale(self, update: PortfolioUpdate, row: int | None, origin: Origin) -> bool:
+        held_at = self._held(update.id, row)
+        if held_at is not None and not origin.is_after(held_at):
             return True
-        if update.version == held and not self._says_the_same(row, update):
+        held = NO_VERSION if row is None else int(self.rows["version"][row])
+        if update.version is None or held == NO_VERSION or update.version > held:
+            return False
+        if row is not None and update.version == held and not self._says_the_same(row, update):
             raise BadMessage(
                 Reason.VERSION_CONFLICT,
                 f"version {held} of {update.id} was applied with other content; state changes under a new version",
                 "version",
             )
-        return False
+        return True
 
     def _says_the_same(self, row: int, update: PortfolioUpdate) -> bool:
         held = self.record(row)

@@ -11,7 +11,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.book import Book, admit
+from engine.book import Book, Origin, admit
 from engine.market import Marks
 from plimsoll import messages, topics
 from plimsoll.errors import BadMessage, Reason
@@ -31,13 +31,20 @@ class Record(NamedTuple):
     offset: int
     key: bytes | None
     value: bytes | None
+    time_ms: int = 0
+    """When it was written, as Kafka has it."""
+
+    @property
+    def origin(self) -> Origin:
+        """Where it stands among the records of its topic."""
+        return Origin(self.partition, self.offset, self.time_ms)
 
 
 class Closed(NamedTuple):
-    """A portfolio that its owner closed."""
+    """A portfolio that its owner closed, and the statement number of its end."""
 
     portfolio_id: str
-    source_offset: int
+    statement: int
 
 
 @dataclass(slots=True)
@@ -103,13 +110,14 @@ class Ledger:
     def _apply_portfolio(self, record: Record, now_ns: int) -> bool:
         if record.value is None:
             portfolio_id = messages.decode_closed_portfolio(record.key)
-            if not self.book.close(portfolio_id, record.offset):
+            statement = self.book.close(portfolio_id, record.origin)
+            if statement is None:
                 return False
-            self.closed[portfolio_id] = Closed(portfolio_id, record.offset)
+            self.closed[portfolio_id] = Closed(portfolio_id, statement)
             return True
         update = messages.decode_portfolio_update(record.key, record.value, now_ns)
         time_ns = messages.event_time_ns(update.timestamp, now_ns)
-        applied = self.book.apply(update, time_ns, record.partition, record.offset)
+        applied = self.book.apply(update, time_ns, record.origin)
         if applied:
             self.closed.pop(update.id, None)
         return applied

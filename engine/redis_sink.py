@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
@@ -21,15 +21,18 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from typing_extensions import override
 
-from engine.dealing import worker_name
+from engine.dealing import partitions_of, worker_name
 from engine.drain import Drain
 from engine.revalue import Publication
 from engine.window import Window
-from plimsoll import keys
+from plimsoll import keys, topics
 from plimsoll.errors import Unavailable
+from plimsoll.logs import AtMostEvery
 from plimsoll.messages import encode
 
 log = logging.getLogger(__name__)
+two_owners_log = logging.getLogger(f"{__name__}.two_owners")
+two_owners_log.addFilter(AtMostEvery(seconds=10.0))
 
 PORTFOLIOS_PER_CALL = 500
 """Redis serves nobody else during a script; 500 take about a millisecond."""
@@ -38,7 +41,7 @@ RETRY_SECONDS_MAX = 2.0
 SUPERSEDED_SET_SECONDS = 3600
 """How long an old scenario set stays, for whoever still holds a snapshot made under it."""
 HEAD_SIZE = 160
-"""Bytes of a stored snapshot that surely hold its first two fields."""
+"""Bytes of a stored snapshot that surely hold its first three fields."""
 
 PASSING = (
     redis.ConnectionError,
@@ -53,9 +56,11 @@ local function newer(a, b)
   if #a ~= #b then return #a > #b end
   return a > b
 end
+local function head_of(snapshot)
+  return string.match(snapshot, '^{{"sequence":"(%d+)","advisor_id":"([^"]+)","source_partition":(%d+),')
+end
 local function stored(id)
-  local head = redis.call('GETRANGE', '{keys.risk("")}' .. id, 0, {HEAD_SIZE})
-  return string.match(head, '^{{"sequence":"(%d+)","advisor_id":"([^"]+)"')
+  return head_of(redis.call('GETRANGE', '{keys.risk("")}' .. id, 0, {HEAD_SIZE}))
 end
 local function leave(id, advisor)
   redis.call('ZREM', '{keys.by_risk("")}' .. advisor, id)
@@ -66,7 +71,7 @@ end
 
 WRITE = f"""{_COMMON}
 local points_max = ARGV[1]
-local said, order, accepted = {{}}, {{}}, 0
+local said, order, elsewhere = {{}}, {{}}, {{}}
 local function channel(advisor)
   if not said[advisor] then
     said[advisor] = {{snapshots = {{}}, moved = {{}}}}
@@ -77,10 +82,14 @@ end
 for i = 2, #ARGV, 8 do
   local id, advisor, sequence, score = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
   local snapshot, positions, minute, point = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
-  local had, advisor_had = stored(id)
+  local had, advisor_had, partition_had = stored(id)
+  local _, _, partition = head_of(snapshot)
+  if had and partition ~= partition_had then
+    elsewhere[#elsewhere + 1] = id
+    elsewhere[#elsewhere + 1] = tonumber(partition_had)
+  end
   local floor = had or redis.call('HGET', '{keys.CLOSED}', id)
   if not floor or newer(sequence, floor) then
-    accepted = accepted + 1
     redis.call('SET', '{keys.risk("")}' .. id, snapshot)
     redis.call('ZADD', '{keys.by_risk()}', score, id)
     redis.call('ZADD', '{keys.by_risk("")}' .. advisor, score, id)
@@ -109,9 +118,11 @@ for _, advisor in ipairs(order) do
   redis.call('PUBLISH', '{keys.risk_channel("")}' .. advisor,
     '{{"snapshots":[' .. table.concat(batch.snapshots, ',') .. '],"moved":[' .. table.concat(batch.moved, ',') .. ']}}')
 end
-return accepted
+return elsewhere
 """
-"""ARGV: history points kept; for each portfolio id, advisor, sequence, score, snapshot, positions, minute, point."""
+"""ARGV: history points kept; for each portfolio id, advisor, sequence, score, snapshot, positions, minute, point.
+
+Returns, flat, each portfolio whose stored snapshot came through another partition, and which."""
 
 CLOSE = f"""{_COMMON}
 for i = 1, #ARGV, 2 do
@@ -176,6 +187,8 @@ class RedisWriter(StatelessSinkPartition[tuple[str, Window]]):
     def __init__(self, client: redis.Redis, worker: str, history_points: int, drain: Drain) -> None:
         self._client = client
         self._worker = worker
+        worker_index, _, workers = worker.partition("/")
+        self._own = set(partitions_of(int(worker_index), int(workers), topics.PORTFOLIO_UPDATES.partitions))
         self._history_points = history_points
         self._drain = drain
         self._write = client.register_script(WRITE)
@@ -201,12 +214,30 @@ class RedisWriter(StatelessSinkPartition[tuple[str, Window]]):
             self._insist(lambda: self._client.hset(keys.MARKS, mapping=marks))  # type: ignore[arg-type]
         for some in _in_steps(window.publications, PORTFOLIOS_PER_CALL):
             arguments = _arguments(some)
-            self._insist(lambda arguments=arguments: self._write(args=[self._history_points, *arguments]))  # type: ignore[misc]
+            elsewhere = self._insist(
+                lambda arguments=arguments: self._write(args=[self._history_points, *arguments])  # type: ignore[misc]
+            )
+            self._warn_of_two_owners(elsewhere)
         if window.closed:
             closed = [text for one in window.closed for text in one]
             self._insist(lambda: self._close(args=closed))
         if window.heartbeat is not None:
             self._insist(lambda: self._beat(window))
+
+    def _warn_of_two_owners(self, elsewhere: list[Any]) -> None:
+        """Say which portfolios another worker holds too: one sender's choice of partition is not another's."""
+        foreign = [
+            (portfolio_id.decode(), partition)
+            for portfolio_id, partition in zip(elsewhere[::2], elsewhere[1::2], strict=True)
+            if partition not in self._own
+        ]
+        if foreign:
+            two_owners_log.error(
+                "%d portfolios come through partitions of two workers, %s through %d as well: both count it. Give all "
+                "senders of portfolio-updates the same partitioner, or run one worker",
+                len(foreign),
+                *foreign[0],
+            )
 
     def _beat(self, window: Window) -> None:
         """The heartbeat and the advisors' P&L; an advisor without portfolios here is taken out."""

@@ -3,9 +3,10 @@
 Every portfolio that was touched is computed in full from its positions, all of them at once: nothing is carried over
 from the last computation, so nothing can drift. What is written is the whole snapshot, never a difference.
 
-A snapshot's sequence orders everything ever said about a portfolio: first by the offset of the update that stated its
-positions, then by how many market records had been read (`market_watermark`). Both come from Kafka's own offsets, so a
-replay arrives at the same numbers and never at larger ones.
+A snapshot's sequence orders everything ever said about a portfolio: first by its statement number (the offset of the
+update that stated its positions, plus one; `engine.book` has the whole of it), then by how many market records had been
+read (`market_watermark`). Both come from Kafka's own offsets, so a replay arrives at the same numbers and never at
+larger ones.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from plimsoll.risk.scenarios import ScenarioSet
 from plimsoll.risk.valuation import Market, revalue, scenario_pnl
 
 WATERMARK_RANGE = 10**15
-"""Market records before the watermark would spill into the offset: 1,500 years at 20,000 a second."""
+"""Market records before the watermark would spill into the statement number: 1,500 years at 20,000 a second."""
 HORIZON_DAYS = 1
 NANOSECONDS_PER_MINUTE = 60 * 10**9
 
@@ -48,9 +49,9 @@ class Publication:
     point: bytes
 
 
-def sequence_of(source_offset: int, market_watermark: int) -> str:
-    """Order by source offset, then by market watermark, as one number in decimal digits."""
-    return str((source_offset + 1) * WATERMARK_RANGE + market_watermark)
+def sequence_of(statement: int, market_watermark: int) -> str:
+    """Order by statement number, then by market watermark, as one number in decimal digits."""
+    return str(statement * WATERMARK_RANGE + market_watermark)
 
 
 def publications(
@@ -140,6 +141,7 @@ class _Valued(NamedTuple):
     tolerance: int
     partition: int
     offset: int
+    statement: int
     calculations: int
     calculation_ms: float
     history_minute: int
@@ -192,7 +194,7 @@ def _publication(step: _Step, one: _Valued) -> Publication:
 def _snapshot(step: _Step, one: _Valued) -> RiskSnapshot:
     book, scenario_set = step.book, step.scenario_set
     return RiskSnapshot(
-        sequence=sequence_of(one.offset, step.market_watermark),
+        sequence=sequence_of(one.statement, step.market_watermark),
         advisor_id=book.advisors.known[one.advisor],
         portfolio_id=book.ids[one.row],
         client_id=None if one.client == NO_NAME else book.clients.known[one.client],

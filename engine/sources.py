@@ -127,7 +127,8 @@ class _Reader(StatefulSourcePartition[Poll, Offsets]):
             where = (topic, partition)
             if error is None:
                 self._next[where] = offset + 1
-                records.append(Record(topic, partition, offset, message.key(), message.value()))
+                _, time_ms = message.timestamp()
+                records.append(Record(topic, partition, offset, message.key(), message.value(), time_ms))
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's own public spelling
                 self._behind.discard(where)
             else:

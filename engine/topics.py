@@ -33,8 +33,8 @@ def describe(brokers: str) -> list[dict[str, object]]:
     ]
 
 
-def ensure_topics(brokers: str, replication_factor: int) -> None:
-    """Create what is missing, then check the partition counts.
+def ensure_topics(brokers: str, replication_factor: int) -> str:
+    """Create what is missing, then check the partition counts; the id of the cluster.
 
     Raises `Unavailable` where no broker answers, `TopicMismatch` where a topic cannot be made to agree.
     """
@@ -53,11 +53,16 @@ def ensure_topics(brokers: str, replication_factor: int) -> None:
                 f"topic {topic.name} has {count} partitions, not {topic.partitions}: portfolios would change their "
                 "worker. Delete it and run `plimsoll topics`, which creates it again"
             )
+    return _cluster_id(client)
 
 
 def _client(brokers: str) -> AdminClient:
     # Connection trouble is reported by the calls below; librdkafka's own log lines would only repeat it.
     return AdminClient({"bootstrap.servers": brokers, "log_level": 0, "socket.connection.setup.timeout.ms": 5000})
+
+
+def _cluster_id(client: AdminClient) -> str:
+    return client.list_topics(timeout=_TIMEOUT_SECONDS).cluster_id or "unnamed"
 
 
 def _partitions(client: AdminClient, brokers: str) -> dict[str, int]:

@@ -122,7 +122,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         window = Window(dead_letters=self._ledger.take_dead())
         watermark = self._ledger.market_watermark
         window.closed = [
-            (one.portfolio_id, sequence_of(one.source_offset, watermark)) for one in self._ledger.take_closed()
+            (one.portfolio_id, sequence_of(one.statement, watermark)) for one in self._ledger.take_closed()
         ]
         windows = [window]
         state = state or ("running" if self._caught_up else "catching-up")

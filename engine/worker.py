@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.run import cli_main
@@ -17,7 +18,8 @@ from engine.dealing import worker_name
 from engine.drain import Drain
 from engine.flow import build_flow
 from engine.kafka_sink import KafkaSink
-from engine.redis_sink import RedisSink
+from engine.redis_sink import PASSING, RedisSink, connect
+from engine.same_log import claim_directory, claim_redis
 from engine.sources import KafkaRecords
 from engine.topics import ensure_topics
 from engine.window import Revaluation
@@ -26,9 +28,12 @@ from plimsoll.settings import Settings
 
 log = logging.getLogger(__name__)
 
-KAFKA_RETRY_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 RECOVERY_PARTITIONS = 1
 """One worker writes it, so there is nothing to spread."""
+
+
+_Answer = TypeVar("_Answer")
 
 
 class RecoveryDirectoryBusy(PlimsollError):
@@ -42,8 +47,14 @@ def run_worker(
     drain = Drain()
     drain.listen()
     name = worker_name(worker_index, workers)
-    if not _wait_for_kafka(settings, drain):
+    cluster_id = _patiently(
+        lambda: ensure_topics(settings.kafka_brokers, settings.replication_factor), (Unavailable,), "Kafka", drain
+    )
+    if cluster_id is None:
         return
+    with connect(settings.redis_url) as client:
+        if _patiently(lambda: claim_redis(client, cluster_id), PASSING, "Redis", drain) is None:
+            return
     flow = build_flow(
         name,
         KafkaRecords(settings.kafka_brokers, worker_index, workers, drain),
@@ -51,7 +62,7 @@ def run_worker(
         RedisSink(settings.redis_url, worker_index, workers, settings.history_points, drain),
         KafkaSink(settings.kafka_brokers, name, drain),
     )
-    with _recovery_config(recovery, worker_index, workers) as recovery_config:
+    with _recovery_config(recovery, worker_index, workers, cluster_id) as recovery_config:
         log.info("worker %s reads from %s", name, settings.kafka_brokers)
         cli_main(  # type: ignore[no-untyped-call]
             flow, epoch_interval=epoch_interval, recovery_config=recovery_config
@@ -59,24 +70,26 @@ def run_worker(
     log.info("worker %s drained", name)
 
 
-def _wait_for_kafka(settings: Settings, drain: Drain) -> bool:
-    """Wait until the topics are there. False if the worker was told to stop meanwhile."""
-    attempt = 0
+def _patiently(
+    attempt: Callable[[], _Answer], passing: tuple[type[Exception], ...], dependency: str, drain: Drain
+) -> _Answer | None:
+    """Try until it succeeds. None if the worker was told to stop meanwhile."""
+    failures = 0
     while not drain.asked:
         try:
-            ensure_topics(settings.kafka_brokers, settings.replication_factor)
-        except Unavailable as error:
-            attempt += 1
-            if attempt == 1 or attempt % 20 == 0:
-                log.warning("waiting for Kafka, attempt %d: %s", attempt, error)
-            drain.wait(KAFKA_RETRY_SECONDS)
-        else:
-            return True
-    return False
+            return attempt()
+        except passing as error:
+            failures += 1
+            if failures == 1 or failures % 20 == 0:
+                log.warning("waiting for %s, attempt %d: %s", dependency, failures, error)
+            drain.wait(RETRY_SECONDS)
+    return None
 
 
 @contextmanager
-def _recovery_config(root: Path | None, worker_index: int, workers: int) -> Iterator[RecoveryConfig | None]:
+def _recovery_config(
+    root: Path | None, worker_index: int, workers: int, cluster_id: str
+) -> Iterator[RecoveryConfig | None]:
     """The worker's own recovery store, created when missing, held against a second engine while we run.
 
     It is filed under the number of workers too: with another number the partitions are dealt anew, and each worker
@@ -94,6 +107,7 @@ def _recovery_config(root: Path | None, worker_index: int, workers: int) -> Iter
             raise RecoveryDirectoryBusy(
                 f"{directory} is in use by another engine: stop it, or choose another --recovery-directory"
             ) from None
+        claim_directory(directory, cluster_id)
         if not list(directory.glob("part-*.sqlite3")):
             init_db_dir(directory, RECOVERY_PARTITIONS)  # type: ignore[no-untyped-call]
         yield RecoveryConfig(directory, backup_interval=timedelta(0))  # type: ignore[no-untyped-call]

@@ -14,6 +14,9 @@ CURRENT_SCENARIO_SET = "scenario-set:current"
 ENGINE = "engine"
 """Hash `worker index/workers` -> `Heartbeat` as JSON: what each engine worker said last."""
 
+KAFKA_CLUSTER = "kafka-cluster"
+"""String: the id of the Kafka cluster whose offsets the sequences here are made of."""
+
 ADVISORS = "advisors"
 """Sorted set, every score 0: the ids of advisors who have a portfolio, in lexical order."""
 

@@ -107,13 +107,15 @@ class MarketClose(Struct, frozen=True, gc=False):
 class RiskSnapshot(Struct, frozen=True, gc=False):
     """All we say about one portfolio at one sequence.
 
-    The Redis script reads the first two fields out of the stored text; they stay first. Fractions and ratios are
+    The Redis script reads the first three fields out of the stored text; they stay first. Fractions and ratios are
     null where the market value is not positive, or where they are not defined (the Sharpe ratio of cash).
     """
 
     sequence: str
     """Decimal digits, compared as a number: grows for each portfolio for ever."""
     advisor_id: str
+    source_partition: int
+    """Of `portfolio-updates`: where the update stands that stated its positions; with `source_offset`."""
     portfolio_id: str
     client_id: str | None
     risk_tolerance: RiskTolerance
@@ -154,7 +156,6 @@ class RiskSnapshot(Struct, frozen=True, gc=False):
     calculation_time_ms: float
     average_calculation_time_ms: float
     calculations: int
-    source_partition: int
     source_offset: int
 
 

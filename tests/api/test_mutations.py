@@ -86,6 +86,16 @@ async def test_trades_apply_to_what_the_engine_applied(client: Client, seed: See
     assert (update["cash"], update["client_id"]) == (1_000.0, "client-1")
 
 
+@pytest.mark.parametrize("partition", [2, 9])
+async def test_a_change_goes_through_the_partition_that_the_portfolio_came_through(
+    client: Client, seed: Seed, make: Make, partition: int
+) -> None:
+    await seed.write(make.snapshot(), make.record(source_partition=partition))
+    assert (await simulate(client, trades=[{"symbol": "KO", "quantity": 1}]))["partition"] == partition
+    whole = {"id": "p-1", "advisorId": "advisor-1", "positions": [{"symbol": "KO", "quantity": 1}]}
+    assert (await client.ask(UPDATE, input=whole))["updatePortfolio"]["partition"] == partition
+
+
 async def test_two_changes_in_quick_succession_add_up(client: Client, records: Read) -> None:
     first = await simulate(client, trades=[{"symbol": "KO", "quantity": 1}])
     second = await simulate(client, trades=[{"symbol": "KO", "quantity": 2}])

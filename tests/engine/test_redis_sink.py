@@ -34,9 +34,19 @@ def writer(redis_url: str) -> Iterator[RedisWriter]:
 
 
 def publication(
-    portfolio_id: str, sequence: int, advisor_id: str = "a-1", score: float = 50.0, minute_ms: int = 0
+    portfolio_id: str,
+    sequence: int,
+    advisor_id: str = "a-1",
+    score: float = 50.0,
+    minute_ms: int = 0,
+    partition: int = 0,
 ) -> Publication:
-    snapshot = {"sequence": str(sequence), "advisor_id": advisor_id, "portfolio_id": portfolio_id}
+    snapshot = {
+        "sequence": str(sequence),
+        "advisor_id": advisor_id,
+        "source_partition": partition,
+        "portfolio_id": portfolio_id,
+    }
     return Publication(
         portfolio_id=portfolio_id,
         advisor_id=advisor_id,
@@ -179,6 +189,17 @@ def test_a_write_succeeds_once_memory_is_there_again(
         client.config_set("maxmemory", "0")
     assert len(pauses) == 1
     assert stored(client, "p-0") == 1
+
+
+@pytest.mark.parametrize(("workers", "warned"), [(1, False), (2, True)])
+def test_a_portfolio_that_two_workers_hold_is_said_aloud(
+    redis_url: str, caplog: pytest.LogCaptureFixture, workers: int, warned: bool
+) -> None:
+    writer = RedisWriter(connect(redis_url), f"0/{workers}", 390, Drain())
+    writer.write(Window(publications=[publication("p-0", 1, partition=3)]))
+    writer.write(Window(publications=[publication("p-0", 2, partition=6)]))
+    writer.close()
+    assert ("p-0 through 3 as well" in caplog.text) == warned
 
 
 def _until_end(subscriber: redis.client.PubSub) -> list[dict[str, list[dict[str, str]]]]:

@@ -106,7 +106,7 @@ def test_a_portfolio_worth_nothing_has_money_measures_only(valued: Ledger, take:
     assert one.risk_score == 0.0
 
 
-def test_the_sequence_orders_by_source_offset_first_and_by_the_market_then() -> None:
+def test_the_sequence_orders_by_statement_number_first_and_by_the_market_then() -> None:
     ordered = [sequence_of(0, 0), sequence_of(0, 1), sequence_of(0, 10**12), sequence_of(1, 0), sequence_of(10**9, 5)]
     assert sorted(ordered, key=int) == ordered
     assert len(set(ordered)) == len(ordered)

@@ -165,6 +165,20 @@ def test_poison_is_kept_with_its_reason_and_its_neighbours_are_applied(system: S
     system.until(lambda: counted(system) - before >= 3 + 2 * 2, "a count of every record")
 
 
+def test_a_sender_that_chooses_another_partition_is_heard(system: System) -> None:
+    portfolio_id = str(system.store.zrange(keys.by_id(), 0, 0)[0])
+    before = system.snapshot(portfolio_id)
+    # A partition of the same worker: two workers together cannot order what each sees alone, and say so.
+    other = (before["source_partition"] + 2) % topics.PORTFOLIO_UPDATES.partitions
+    update = encode(PortfolioUpdate(portfolio_id, "advisor-1", [Position("KO", 3.0)]))
+    system.kafka.produce(topics.PORTFOLIO_UPDATES.name, key=portfolio_id.encode(), value=update, partition=other)
+    assert system.kafka.flush(20) == 0
+    system.until(lambda: system.snapshot(portfolio_id)["source_partition"] == other, "the other partition's update")
+    after = system.snapshot(portfolio_id)
+    assert int(after["sequence"]) > int(before["sequence"])
+    assert after["effective_names"] == pytest.approx(1.0)
+
+
 def test_a_stop_and_a_start_lose_nothing_and_never_go_back(system: System) -> None:
     before = {p: system.snapshot(p) for p in system.store.zrange(keys.by_id(), 0, -1)}
     os.kill(system.engine.pid, signal.SIGTERM)
