@@ -19,14 +19,18 @@ class AnotherLog(PlimsollError):
 
 
 def claim_redis(client: redis.Redis, cluster_id: str) -> str:
-    """Write down in Redis which cluster its contents come from, and return its id. Raises `AnotherLog` where they come from another."""
+    """Write down in Redis which cluster its contents come from, and return its id.
+
+    Raises `AnotherLog` where they come from another.
+    """
     client.set(keys.KAFKA_CLUSTER, cluster_id, nx=True)
     stored = client.get(keys.KAFKA_CLUSTER)
     found = stored.decode() if isinstance(stored, bytes) else cluster_id
     if found != cluster_id:
         raise AnotherLog(
-            f"Redis holds the results of Kafka cluster {found}, and this is {cluster_id}, whose offsets start anew: its "
-            "results could never replace what is there. Name an empty Redis database in REDIS_URL, or empty this one (FLUSHDB)"
+            f"Redis holds the results of Kafka cluster {found}, and this is {cluster_id}, whose offsets start anew: "
+            "its results could never replace what is there. Name an empty Redis database in REDIS_URL, or empty "
+            "this one (FLUSHDB)"
         )
     return found
 
