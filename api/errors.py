@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from plimsoll.errors import PlimsollError
-from plimsoll.messages import IDENTIFIER_PATTERN
+from plimsoll.messages import IDENTIFIER_PATTERN, IDENTIFIER_RULE
 
 _IDENTIFIER = re.compile(IDENTIFIER_PATTERN)
 _SHOWN_MAX = 80
@@ -38,6 +38,6 @@ def require_identifier(text: str, field: str) -> str:
     if not is_identifier(text):
         raise BadInput(
             field,
-            f"{text[:_SHOWN_MAX]!r} is no identifier; 1 to 64 letters, digits and . _ : - are, like portfolio_123",
+            f"{text[:_SHOWN_MAX]!r} is {IDENTIFIER_RULE}",
         )
     return text

@@ -24,7 +24,7 @@ from starlette.routing import Route
 
 from api.errors import BadInput, NotFound
 from plimsoll.errors import BadMessage, Unavailable
-from plimsoll.messages import decode
+from plimsoll.messages import decode, in_words
 
 _ENCODER = msgspec.json.Encoder()
 Handler = Callable[..., Awaitable[Any]]
@@ -103,7 +103,7 @@ async def _read(parameter: _Parameter, request: Request) -> Any:  # noqa: ANN401
     try:
         return msgspec.convert(text, parameter.kind, strict=False)
     except msgspec.ValidationError as error:
-        raise BadInput(parameter.name, str(error)) from None
+        raise BadInput(parameter.name, in_words(str(error))) from None
 
 
 # --- errors -----------------------------------------------------------------------------------------------------------

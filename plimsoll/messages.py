@@ -24,6 +24,7 @@ from msgspec import Meta, Struct
 from plimsoll.errors import BadMessage, Reason
 
 IDENTIFIER_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)"
+IDENTIFIER_RULE = "no identifier: 1 to 64 letters, digits and . _ : - are, like portfolio_123"
 Identifier = Annotated[str, Meta(pattern=IDENTIFIER_PATTERN)]
 """A portfolio, advisor, client or symbol. It becomes a key, a channel and a log field, so nothing else is let in."""
 
@@ -448,7 +449,12 @@ def _refuse(error: Exception, raw: bytes) -> NoReturn:
 def _where(text: str) -> tuple[str, str]:
     """The decoder's `what - at `$.where`` as (where, what)."""
     found = re.fullmatch(r"(?s)(.*?) - at `(?:key` in `)?\$\.?(.*)`", text)
-    return (found[2], found[1]) if found else ("", text)
+    return (found[2], in_words(found[1])) if found else ("", in_words(text))
+
+
+def in_words(detail: str) -> str:
+    """What msgspec says of a value, with a sentence in place of our identifier's regular expression."""
+    return IDENTIFIER_RULE if "matching regex" in detail else detail
 
 
 def _nesting(raw: bytes) -> int:
