@@ -67,9 +67,12 @@ def publications(
 ) -> list[Publication]:
     """Compute and encode the snapshots of `rows`."""
     began = time.perf_counter()
-    measures = revalue(book.positions(rows), book.rows["cash"][rows], market, risk_free)
-    newest_ns, oldest_ns = _mark_times(book, marks, rows)
-    incomplete, proxied = _exceptions(book, market, rows)
+    positions = book.positions(rows)
+    measures = revalue(positions, book.rows["cash"][rows], market, risk_free)
+    newest_ns, oldest_ns = _mark_times(marks, positions, book.rows["event_time_ns"][rows])
+    unpriced = np.isnan(market.mark)
+    incomplete = _held_among(book, rows, positions, unpriced)
+    proxied = _held_among(book, rows, positions, ~unpriced & ~market.own_history)
     each_ms = (time.perf_counter() - began) * 1e3 / max(1, len(rows))
     book.rows["calculations"][rows] += 1
     book.rows["calculation_ms"][rows] += each_ms
@@ -222,37 +225,28 @@ _NONE: list[str] = []
 _NEVER = np.iinfo(np.int64).max
 
 
-def _mark_times(book: Book, marks: Marks, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _mark_times(
+    marks: Marks, positions: csr_array, stated_ns: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each portfolio: event time of the newest thing in it, and of the oldest mark that values it."""
-    positions = book.positions(rows)
-    holder = np.repeat(np.arange(len(rows)), np.diff(positions.indptr))
+    holder = np.repeat(np.arange(len(stated_ns)), np.diff(positions.indptr))
     time_ns = marks.time_ns[positions.indices]
     marked = time_ns != UNMARKED_NS
-    newest = book.rows["event_time_ns"][rows].copy()
-    oldest = np.full(len(rows), _NEVER)
+    newest, oldest = stated_ns.copy(), np.full(len(stated_ns), _NEVER)
     np.maximum.at(newest, holder[marked], time_ns[marked])
     np.minimum.at(oldest, holder[marked], time_ns[marked])
     return newest, oldest
 
 
-def _exceptions(
-    book: Book, market: Market, rows: NDArray[np.int64]
-) -> tuple[dict[int, list[str]], dict[int, list[str]]]:
-    """The few portfolios that hold symbols without a price, or without a history: row to symbols."""
-    unpriced = np.isnan(market.mark)
-    return (
-        _held_among(book, rows, unpriced),
-        _held_among(book, rows, ~unpriced & ~market.own_history),
-    )
-
-
-def _held_among(book: Book, rows: NDArray[np.int64], among: NDArray[np.bool_]) -> dict[int, list[str]]:
+def _held_among(
+    book: Book, rows: NDArray[np.int64], positions: csr_array, among: NDArray[np.bool_]
+) -> dict[int, list[str]]:
+    """The few portfolios that hold one of these symbols: row to symbols."""
     found: dict[int, list[str]] = {}
-    if not among.any():
-        return found
-    positions = book.positions(rows)
-    holder = np.repeat(rows, np.diff(positions.indptr))
     hit = among[positions.indices]
+    if not hit.any():
+        return found
+    holder = np.repeat(rows, np.diff(positions.indptr))
     for row, symbol in zip(holder[hit].tolist(), positions.indices[hit].tolist(), strict=True):
         found.setdefault(row, []).append(book.symbols.known[symbol])
     return {row: sorted(symbols) for row, symbols in found.items()}
