@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+from cross_web import HTTPException
 from graphql import GraphQLError
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -20,6 +21,7 @@ from starlette.websockets import WebSocket
 from strawberry.asgi import ASGIWebSocketAdapter, GraphQL
 from strawberry.http.base import BaseRequestProtocol
 from strawberry.http.exceptions import NonJsonMessageReceived, WebSocketDisconnected
+from strawberry.http.types import QueryParams
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler, Operation
 from strawberry.subscriptions.protocols.graphql_transport_ws.types import SubscribeMessage
@@ -131,6 +133,18 @@ class GraphQLView(GraphQL[Backend, None]):
             return msgspec.json.decode(data)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             raise json.JSONDecodeError(str(error), "", 0) from None
+
+    def parse_json(self, data: str | bytes) -> Any:  # noqa: ANN401 - as in the class above
+        """A body, or the variables of a GET. Whatever is no object is refused here: further on it would be a 500."""
+        parsed = super().parse_json(data)
+        # A list is a batch, and refused as one.
+        if not isinstance(parsed, dict | list):
+            raise HTTPException(400, 'The request must be a JSON object, such as {"query": "{ __typename }"}')
+        return parsed
+
+    def parse_query_params(self, params: QueryParams) -> dict[str, Any]:
+        """The parameters of a GET; `null` for its variables or extensions says that there are none."""
+        return super().parse_query_params({name: value for name, value in params.items() if value != "null"})
 
     def encode_json(self, data: object) -> str:
         """Text, not bytes: Strawberry sends bytes as binary frames, which browsers do not read as JSON."""

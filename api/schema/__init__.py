@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from graphql import Undefined
+from strawberry.extensions import MaxTokensLimiter
 from strawberry.printer import print_schema
 from strawberry.schema.config import StrawberryConfig
 
@@ -11,6 +12,9 @@ from api.schema.mutations import Mutation
 from api.schema.queries import Query
 from api.schema.scalars import SEQUENCE, Sequence
 from api.schema.subscriptions import Subscription
+
+TOKENS_MAX = 2_000
+"""Tokens of one document: six times GraphiQL's introspection. 20,000 aliases would hold up the loop for seconds."""
 
 
 def _leave_out_null_defaults(schema: PlimsollSchema) -> None:
@@ -26,7 +30,7 @@ schema = PlimsollSchema(
     query=Query,
     mutation=Mutation,
     subscription=Subscription,
-    extensions=[FreshOperation, ToldOrMasked],
+    extensions=[lambda: MaxTokensLimiter(TOKENS_MAX), FreshOperation, ToldOrMasked],
     execution_context_class=Executor,
     config=StrawberryConfig(scalar_map={Sequence: SEQUENCE}),
 )

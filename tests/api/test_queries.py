@@ -468,6 +468,23 @@ async def test_an_unexpected_error_is_masked_and_logged_under_its_id(
     assert error["extensions"]["errorId"] in caplog.text
 
 
+@pytest.mark.parametrize("body", ["1", "null", '"{ __typename }"', "[]", "", "{", "[" * 100_000])
+async def test_a_body_that_is_no_object_is_the_callers_fault(client: Client, body: str) -> None:
+    response = await client.http.post("/graphql", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 400, response.text
+
+
+async def test_null_variables_of_a_get_are_none(client: Client) -> None:
+    response = await client.http.get("/graphql", params={"query": "{ __typename }", "variables": "null"})
+    assert response.json() == {"data": {"__typename": "Query"}}
+
+
+async def test_a_document_of_countless_aliases_is_refused_before_it_is_run(client: Client) -> None:
+    aliases = " ".join(f"a{n}: __typename" for n in range(20_000))
+    response = await client.http.post("/graphql", json={"query": f"{{ {aliases} }}"})
+    assert "more than 2000 tokens" in response.json()["errors"][0]["message"]
+
+
 async def test_nan_is_refused_before_it_is_read(client: Client) -> None:
     response = await client.http.post(
         "/graphql",
