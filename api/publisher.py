@@ -112,7 +112,7 @@ class Publisher:
         try:
             await self._create_missing_topics()
             await producer.start()
-        except BaseException:
+        except BaseException:  # Also when we are cancelled: its connections would outlive us.
             await self._stop(producer)
             raise
         self._producer = producer

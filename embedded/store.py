@@ -53,7 +53,7 @@ class EmbeddedStore:
         assert home is not None  # noqa: S101
         try:
             child, port = _start(server, home)
-        except BaseException:
+        except BaseException:  # Also Ctrl-C: nobody else knows of the directory.
             _remove(temporary)
             raise
         return cls(child, port, temporary)
@@ -133,7 +133,7 @@ def _start(server: Path, home: Path) -> tuple[Child, int]:
         try:
             if _answers(child, port):
                 return child, port
-        except BaseException:
+        except BaseException:  # Also Ctrl-C: nobody else knows of the server.
             child.stop(0.0)
             raise
         if "in use" not in child.tail():

@@ -42,7 +42,7 @@ PORTFOLIOS_PER_STEP_MAX = 4096
 
 @dataclass(slots=True)
 class Window:
-    """What one window leaves behind, for both sinks."""
+    """What leaves the book at one time, for both sinks."""
 
     publications: list[Publication] = field(default_factory=list)
     closed: list[tuple[str, str]] = field(default_factory=list)
@@ -94,7 +94,9 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
                 self._ledger.take(record, now_ns)
         if self._window_ends is None:
             self._window_ends = datetime.now(UTC) + timedelta(milliseconds=self._settings.window_ms)
-        return (), StatefulBatchLogic.RETAIN
+        # At once, not with the window: the epoch that saves this record as read must not commit before they are out.
+        told = Window(dead_letters=self._ledger.take_dead(), closed=self._closed())
+        return [told] if told else [], StatefulBatchLogic.RETAIN
 
     @override
     def notify_at(self) -> datetime | None:
@@ -119,11 +121,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         """Everything that is due now, in steps of bounded size."""
         now_ns = self._clock()
         self._window_ends = None
-        window = Window(dead_letters=self._ledger.take_dead())
-        watermark = self._ledger.market_watermark
-        window.closed = [
-            (one.portfolio_id, sequence_of(one.statement, watermark)) for one in self._ledger.take_closed()
-        ]
+        window = Window()
         windows = [window]
         state = state or ("running" if self._caught_up else "catching-up")
         beats = now_ns - self._beat_ns >= BEAT_NS or state != self._last_state
@@ -139,6 +137,11 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             if (market := self._ledger.marks.valuation()) and (scenario_set := self._ledger.marks.scenario_set):
                 windows[-1].advisors = advisor_pnl(self._ledger.book, self._ledger.marks, market, scenario_set, now_ns)
         return [each for each in windows if each]
+
+    def _closed(self) -> list[tuple[str, str]]:
+        """The portfolios closed since last asked, each with the sequence of its end."""
+        watermark = self._ledger.market_watermark
+        return [(one.portfolio_id, sequence_of(one.statement, watermark)) for one in self._ledger.take_closed()]
 
     def _follow_market(self, window: Window, *, again: bool) -> None:
         """Roll the scenario set, note whom the moved marks touch, and say what changed."""

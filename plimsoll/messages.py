@@ -457,14 +457,17 @@ def in_words(detail: str) -> str:
     return IDENTIFIER_RULE if "matching regex" in detail else detail
 
 
+_BRACKET = re.compile(rb"[\[\]{}]")
+
+
 def _nesting(raw: bytes) -> int:
     """A bound on how deep the brackets nest, by counting; strings are not looked into, so it may be too high."""
     depth = deepest = 0
-    for byte in raw:
-        if byte in b"[{":
+    for bracket in _BRACKET.findall(raw):
+        if bracket in b"[{":
             depth += 1
             deepest = max(deepest, depth)
-        elif byte in b"]}":
+        else:
             depth -= 1
     return deepest
 

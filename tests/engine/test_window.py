@@ -142,10 +142,15 @@ def test_a_beat_a_second_says_how_the_worker_is(
     assert [w for w in end(revaluation, clock, seconds=0.5) if w.heartbeat] == []
 
 
-def test_dead_letters_leave_with_the_window(revaluation: Revaluation, clock: Clock, feed: Any) -> None:
-    revaluation.on_batch([Poll([feed.record(*_poison())], caught_up=True)])
-    (window,) = end(revaluation, clock)
+def test_dead_letters_and_closings_leave_before_an_epoch_could_commit_without_them(
+    running: Any, revaluation: Revaluation, clock: Clock, feed: Any
+) -> None:
+    running([feed.tick("AAPL", 140.0)])
+    told, _ = revaluation.on_batch([Poll([feed.record(*_poison()), feed.closed("p-0")], caught_up=True)])
+    (window,) = told
     assert [letter.field for letter in window.dead_letters] == ["price"]
+    assert [portfolio_id for portfolio_id, _ in window.closed] == ["p-0"]
+    assert not any(w.dead_letters or w.closed for w in end(revaluation, clock))
 
 
 def test_the_end_of_input_flushes_what_was_waiting(revaluation: Revaluation, feed: Any, history: list[Record]) -> None:
