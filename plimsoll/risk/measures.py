@@ -1,11 +1,11 @@
 """Risk measures of scenario P&L: what could be lost, how much it swings, how far it moves with the market.
 
-The axes are always (portfolio, scenario), and every scenario weighs the same. P&L is signed, so a loss is negative;
-value at risk and expected shortfall are losses, so they come out positive, or negative where even the tail is a gain:
-nothing is clamped. The tail is stated by its own probability (0.05, not a confidence of 0.95), because 1 - 0.95 is
-not 0.05 in floating point. Sums are taken in float64 whatever the input. NaN means "not defined".
+The axes are always (portfolio, scenario). P&L is signed, so a loss is negative; value at risk and expected shortfall
+are losses and come out positive (`plimsoll.risk.tails`). Sums are taken in float64 whatever the input. NaN means "not
+defined".
 
-Nothing here knows where a scenario came from, or what a portfolio holds.
+What could be lost is measured over the scenarios of the model in force; what has been (volatility, return, drawdown,
+beta) over the returns as they were, of the positions held now. Nothing here knows where a scenario came from.
 """
 
 from __future__ import annotations
@@ -16,86 +16,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from plimsoll.risk import methods
 from plimsoll.risk.arrays import FloatArray, IntArray, Sparse
+from plimsoll.risk.methods import Method, Model, ScenarioPnl
 from plimsoll.risk.score import risk_number, risk_score
+from plimsoll.risk.tails import NO_SCENARIO, TAIL_ES_975, TAIL_VAR_95, TAIL_VAR_99, scenario_of
 
 SESSIONS_IN_YEAR = 252
-TAIL_VAR_95 = 0.05
-TAIL_VAR_99 = 0.01
-TAIL_ES_975 = 0.025
 
-_TAIL_TOLERANCE = 1e-9
-"""In scenarios. The tail of 1 - 0.95 among 1000 is 50.00000000000004 of them, and 50 is meant."""
 _ROUNDING = 1e-12
 """Relative to what was summed: a result smaller than this is the rounding of a zero."""
-
-
-# --- the tail of P&L --------------------------------------------------------------------------------------------------
-
-
-def value_at_risk(pnl: FloatArray, tail: float) -> FloatArray:
-    """The loss that is exceeded in at most the share `tail` of scenarios, for each portfolio.
-
-    pnl      (portfolio, scenario) money, a loss is negative
-    tail     probability of the tail: 0.05 for 95 % value at risk
-    returns  (portfolio,) float64 money, a loss is positive
-
-    The lower quantile of the loss, Hyndman-Fan type 1 (1996): a loss that really occurred in one of the scenarios,
-    the same as `np.quantile(-pnl, 1 - tail, method="inverted_cdf")`. Raises ValueError without scenarios, or where
-    `tail` is no probability.
-    """
-    whole, _ = _split(tail, pnl.shape[1])
-    return _value_at_risk(_worst(pnl, whole + 1), whole)
-
-
-def value_at_risk_scenario(pnl: FloatArray, tail: float) -> IntArray:
-    """(portfolio,) index of the scenario that the value at risk is; the earliest of equals. As `value_at_risk`."""
-    whole, _ = _split(tail, pnl.shape[1])
-    return _first_equal(pnl, _worst(pnl, whole + 1)[:, whole])
-
-
-def expected_shortfall(pnl: FloatArray, tail: float) -> FloatArray:
-    """The mean loss over the worst share `tail` of scenarios, for each portfolio. Arguments as `value_at_risk`.
-
-    Acerbi-Tasche (2002): the scenario on the boundary counts for the part of it that lies inside the tail. A plain
-    mean of what lies beyond value at risk would be neither coherent nor continuous in `tail`.
-    """
-    whole, part = _split(tail, pnl.shape[1])
-    return _expected_shortfall(_worst(pnl, whole + 1), whole, part)
-
-
-def _split(tail: float, scenarios: int) -> tuple[int, float]:
-    """How many scenarios lie wholly inside the tail, and what part of the next one does."""
-    if not 0.0 < tail < 1.0:
-        raise ValueError(f"tail {tail} is no probability between 0 and 1: give 0.05 for 95 %")
-    if scenarios < 1:
-        raise ValueError("no scenarios to measure a tail of: build a scenario set first")
-    whole = min(math.floor(tail * scenarios + _TAIL_TOLERANCE), scenarios - 1)
-    return whole, max(tail * scenarios - whole, 0.0)
-
-
-def _worst(pnl: FloatArray, count: int) -> FloatArray:
-    """(portfolio, count) the lowest P&Ls of each portfolio, from the worst up."""
-    # Selecting and then sorting the few is twice as quick as sorting all, and four times as selecting several ranks.
-    worst = np.partition(pnl, count - 1, axis=1)[:, :count].copy()
-    worst.sort(axis=1)
-    return worst
-
-
-def _value_at_risk(worst: FloatArray, whole: int) -> FloatArray:
-    # Subtracted from zero, not negated: the loss of a portfolio of cash is then 0, never -0.
-    loss: FloatArray = 0.0 - worst[:, whole].astype(np.float64)
-    return loss
-
-
-def _expected_shortfall(worst: FloatArray, whole: int, part: float) -> FloatArray:
-    inside: FloatArray = worst[:, :whole].sum(axis=1, dtype=np.float64) + part * worst[:, whole].astype(np.float64)
-    return 0.0 - inside / (whole + part)
-
-
-def _first_equal(pnl: FloatArray, wanted: FloatArray) -> IntArray:
-    index: IntArray = (pnl == wanted[:, None]).argmax(axis=1).astype(np.int64)
-    return index
 
 
 # --- returns ----------------------------------------------------------------------------------------------------------
@@ -123,11 +53,26 @@ def sharpe_ratio(returns: FloatArray, risk_free: float) -> FloatArray:
     return _ratio(expected_return(returns) - risk_free, volatility(returns))
 
 
+def sortino_ratio(returns: FloatArray, risk_free: float) -> FloatArray:
+    """(portfolio,) annual Sortino ratio, as empyrical: mean(r - rf / 252) over the root mean square of what fell short.
+
+    The root mean square is over all scenarios, those without a shortfall counting as 0. Arguments as `sharpe_ratio`;
+    NaN where nothing ever falls short.
+    """
+    if not returns.shape[1]:
+        return np.full(len(returns), np.nan)
+    short = np.minimum(returns - np.asarray(risk_free / SESSIONS_IN_YEAR, returns.dtype), 0.0)
+    downside = np.sqrt(np.einsum("ps,ps->p", short, short, dtype=np.float64) / returns.shape[1])
+    return _ratio(expected_return(returns) - risk_free, downside * math.sqrt(SESSIONS_IN_YEAR))
+
+
 def beta(returns: FloatArray, benchmark: FloatArray) -> FloatArray:
     """(portfolio,) slope of ordinary least squares on the benchmark; NaN where the benchmark does not move.
 
-    returns (portfolio, scenario) and benchmark (scenario,), paired, in fractions.
+    returns (portfolio, scenario) and benchmark (scenario,), in fractions; where the benchmark is NaN the pair is left
+    out.
     """
+    returns, benchmark = _paired(returns, benchmark)
     if not len(benchmark):
         return np.full(len(returns), np.nan)
     swing = np.asarray(benchmark, np.float64) - np.mean(benchmark, dtype=np.float64)
@@ -135,6 +80,15 @@ def beta(returns: FloatArray, benchmark: FloatArray) -> FloatArray:
     # The swing sums to zero, so the portfolio's own mean drops out of the covariance.
     shared: FloatArray = np.einsum("ps,s->p", returns, swing, dtype=np.float64)
     return shared / variation if variation > 0.0 else np.full(len(returns), np.nan)
+
+
+def tracking_error(returns: FloatArray, benchmark: FloatArray) -> FloatArray:
+    """(portfolio,) annual standard deviation (ddof 1) of what the portfolio returned beyond the benchmark.
+
+    Arguments as `beta`. NaN with fewer than two pairs.
+    """
+    returns, benchmark = _paired(returns, benchmark)
+    return volatility(returns - benchmark.astype(returns.dtype))
 
 
 def max_drawdown(returns: FloatArray) -> FloatArray:
@@ -147,14 +101,20 @@ def max_drawdown(returns: FloatArray) -> FloatArray:
     """
     # Ratios of infinities are the NaN we promise.
     with np.errstate(over="ignore", invalid="ignore"):
-        wealth = np.add(returns, 1.0, dtype=np.float64)
+        # A scenario at a time, for all portfolios at once: a running product has no other parallelism.
+        wealth = np.add(returns.T, 1.0, dtype=np.float64, order="C")
         np.maximum(wealth, 0.0, out=wealth)
-        np.multiply.accumulate(wealth, axis=1, out=wealth)
-        below_peak = np.maximum.accumulate(wealth, axis=1)
+        np.multiply.accumulate(wealth, axis=0, out=wealth)
+        below_peak = np.maximum.accumulate(wealth, axis=0)
         np.maximum(below_peak, 1.0, out=below_peak)
         np.divide(wealth, below_peak, out=below_peak)
-        depth: FloatArray = below_peak.min(axis=1, initial=1.0) - 1.0
+        depth: FloatArray = below_peak.min(axis=0, initial=1.0) - 1.0
         return depth
+
+
+def _paired(returns: FloatArray, benchmark: FloatArray) -> tuple[FloatArray, FloatArray]:
+    known = np.isfinite(benchmark)
+    return (returns, benchmark) if known.all() else (returns[:, known], benchmark[known])
 
 
 def _mean(returns: FloatArray) -> FloatArray:
@@ -200,15 +160,18 @@ def effective_names(exposure: FloatArray | Sparse) -> FloatArray:
 class Measures:
     """Every headline measure of many portfolios, arrays (portfolio,); NaN where one is not defined.
 
-    Money in the reporting currency; `_fraction`s, volatility, expected return and drawdown are fractions of market
-    value, the middle two annual. What is relative to market value is NaN where that is not positive. `risk_score` is
-    unrounded, `risk_number` a whole number. `coverage` is the share of gross exposure with a history of its own.
-    `var_95_scenario` is the index of the scenario that `var_95` comes from.
+    Money in the reporting currency; `short_exposure` is negative. `_fraction`s, volatility, expected return, tracking
+    error and drawdown are fractions of market value, the middle three annual. What is relative to market value is NaN
+    where that is not positive. `risk_score` is unrounded, `risk_number` a whole number; both are current, and
+    `risk_number_structural` is of the long run. `coverage` is the share of gross exposure with a history of its own.
+    `var_95_scenario` is the index of the scenario that `var_95` comes from, `NO_SCENARIO` where there is none.
     """
 
     market_value: FloatArray
     gross_exposure: FloatArray
     net_exposure: FloatArray
+    long_exposure: FloatArray
+    short_exposure: FloatArray
     cash: FloatArray
     var_95: FloatArray
     var_99: FloatArray
@@ -219,23 +182,27 @@ class Measures:
     volatility: FloatArray
     expected_return: FloatArray
     sharpe_ratio: FloatArray
+    sortino_ratio: FloatArray
     beta: FloatArray
+    tracking_error: FloatArray
     max_drawdown: FloatArray
     effective_names: FloatArray
     risk_score: FloatArray
     risk_number: FloatArray
+    risk_number_structural: FloatArray
     day_pnl: FloatArray
     coverage: FloatArray
     var_95_scenario: IntArray
 
     def rows(self) -> list[dict[str, float | int | None]]:
-        """One dict for each portfolio, ready to be published: NaN is None, the risk number a whole int.
+        """One dict for each portfolio, ready to be published: NaN is None, a risk number a whole int.
 
         The unrounded score and the index of a scenario mean nothing to a reader, and are left out.
         """
         columns = [_listed(getattr(self, name)) for name in _PUBLISHED]
-        at = _PUBLISHED.index("risk_number")
-        columns[at] = [None if number is None else int(number) for number in columns[at]]
+        for at, name in enumerate(_PUBLISHED):
+            if name.startswith("risk_number"):
+                columns[at] = [None if number is None else int(number) for number in columns[at]]
         return [dict(zip(_PUBLISHED, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
@@ -249,41 +216,88 @@ def _listed(column: FloatArray) -> list[Any]:
     return [None if math.isnan(number) else number for number in listed]
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What measures are taken by: the method of value at risk, its model, and the annual risk-free rate."""
+
+    method: Method = methods.DEFAULT
+    model: Model = methods.STANDARD
+    risk_free: float = 0.0
+
+
 class FromPnl(NamedTuple):
-    """What follows from scenario P&L and market value alone, arrays (portfolio,) named as in `Measures`."""
+    """What follows from scenario P&L and market value alone, arrays (portfolio,) named as in `Measures`.
+
+    `current_deviation` is the daily standard deviation of the filtered scenarios, a fraction of market value.
+    """
 
     var_95: FloatArray
     var_99: FloatArray
     es_975: FloatArray
     volatility: FloatArray
     expected_return: FloatArray
+    sharpe_ratio: FloatArray
+    sortino_ratio: FloatArray
     beta: FloatArray
+    tracking_error: FloatArray
     max_drawdown: FloatArray
+    current_deviation: FloatArray
     var_95_scenario: IntArray
 
 
-def from_pnl(pnl: FloatArray, value: FloatArray, benchmark_returns: FloatArray) -> FromPnl:
-    """The measures of P&L, by the functions above; only the selection of the tail is shared between them.
+def from_pnl(pnl: ScenarioPnl, value: FloatArray, benchmark_returns: FloatArray, choice: Choice) -> FromPnl:
+    """The measures of P&L, by the functions above.
 
-    pnl                (portfolio, scenario) money, a loss is negative
     value              (portfolio,) money, as `divisor` gives it
     benchmark_returns  (scenario,) fractions
     """
-    scenarios = pnl.shape[1]
-    beyond_95, _ = _split(TAIL_VAR_95, scenarios)
-    beyond_99, _ = _split(TAIL_VAR_99, scenarios)
-    worst = _worst(pnl, beyond_95 + 1)
-    returns = pnl / value[:, None]
-    return FromPnl(
-        var_95=_value_at_risk(worst, beyond_95),
-        var_99=_value_at_risk(worst, beyond_99),
-        es_975=_expected_shortfall(worst, *_split(TAIL_ES_975, scenarios)),
-        volatility=volatility(returns),
-        expected_return=expected_return(returns),
-        beta=beta(returns, benchmark_returns),
-        max_drawdown=max_drawdown(returns),
-        var_95_scenario=_first_equal(pnl, worst[:, beyond_95]),
+    var_95, var_99, es_975 = methods.tail_risk(
+        choice.method, pnl, (TAIL_VAR_95, TAIL_VAR_99, TAIL_ES_975), choice.model
     )
+    divided_by = value[:, None].astype(pnl.historical.dtype)
+    returns = pnl.historical / divided_by
+    swing, expected = volatility(returns), expected_return(returns)
+    return FromPnl(
+        var_95=var_95.value_at_risk,
+        var_99=var_99.value_at_risk,
+        es_975=es_975.expected_shortfall,
+        volatility=swing,
+        expected_return=expected,
+        sharpe_ratio=_ratio(expected - choice.risk_free, swing),  # `sharpe_ratio`, of what is known already
+        sortino_ratio=sortino_ratio(returns, choice.risk_free),
+        beta=beta(returns, benchmark_returns),
+        tracking_error=tracking_error(returns, benchmark_returns),
+        max_drawdown=max_drawdown(returns),
+        current_deviation=_deviation(pnl.filtered / divided_by),
+        var_95_scenario=dated(choice.method, pnl, choice.model, var_95.value_at_risk),
+    )
+
+
+def dated(method: Method, pnl: ScenarioPnl, model: Model, loss: FloatArray) -> IntArray:
+    """(portfolio,) index of the scenario that a method's value at risk is; `NO_SCENARIO` where it is that of none."""
+    relived = methods.sample(method, pnl, model)
+    if relived is None:
+        return np.full(len(loss), NO_SCENARIO, np.int64)
+    return scenario_of(relived.pnl, loss)
+
+
+class LongRun(NamedTuple):
+    """Daily P&L over the long run, arrays (portfolio,) money: what the structural risk number is made of."""
+
+    mean: FloatArray
+    deviation: FloatArray
+
+
+class Holdings(NamedTuple):
+    """What follows from positions and marks alone, arrays (portfolio,) named as in `Measures`."""
+
+    market_value: FloatArray
+    gross_exposure: FloatArray
+    net_exposure: FloatArray
+    cash: FloatArray
+    effective_names: FloatArray
+    day_pnl: FloatArray
+    coverage: FloatArray
 
 
 def divisor(market_value: FloatArray, gross_exposure: FloatArray) -> FloatArray:
@@ -294,72 +308,47 @@ def divisor(market_value: FloatArray, gross_exposure: FloatArray) -> FloatArray:
     return np.where(market_value > _ROUNDING * gross_exposure, market_value, np.nan)
 
 
-def complete(
-    measured: FromPnl,
-    value: FloatArray,
-    risk_free: float,
-    *,
-    market_value: FloatArray,
-    gross_exposure: FloatArray,
-    net_exposure: FloatArray,
-    cash: FloatArray,
-    effective_names: FloatArray,
-    day_pnl: FloatArray,
-    coverage: FloatArray,
-) -> Measures:
-    """All measures: those of P&L, those of what is held, and the fractions, ratio and score that join the two.
+def complete(held: Holdings, measured: FromPnl, long_run: LongRun, value: FloatArray) -> Measures:
+    """All measures: those of P&L, those of what is held, and the fractions and scores that join the two.
 
-    risk_free  annual, a fraction
-    value      (portfolio,) money, as `divisor` gives it; the others (portfolio,) as in `Measures`
+    value  (portfolio,) money, as `divisor` gives it
+
+    Both scores expect the mean of the long run; the current one swings as the filtered scenarios do, the structural one
+    as the long run did.
     """
-    score = risk_score(measured.volatility / math.sqrt(SESSIONS_IN_YEAR), measured.expected_return / SESSIONS_IN_YEAR)
+    mean = long_run.mean / value
+    score = risk_score(measured.current_deviation, mean)
+    from_pnl = measured._asdict()
+    del from_pnl["current_deviation"]
     return Measures(
-        market_value=market_value,
-        gross_exposure=gross_exposure,
-        net_exposure=net_exposure,
-        cash=cash,
+        **held._asdict(),
+        **from_pnl,
+        # Halves of sums, so that long and short add up to net, and their sizes to gross.
+        long_exposure=(held.gross_exposure + held.net_exposure) / 2.0,
+        short_exposure=(held.net_exposure - held.gross_exposure) / 2.0,
         var_95_fraction=measured.var_95 / value,
         var_99_fraction=measured.var_99 / value,
         es_975_fraction=measured.es_975 / value,
-        sharpe_ratio=_ratio(measured.expected_return - risk_free, measured.volatility),
-        effective_names=effective_names,
         risk_score=score,
         risk_number=risk_number(score),
-        day_pnl=day_pnl,
-        coverage=coverage,
-        **measured._asdict(),
+        risk_number_structural=risk_number(risk_score(long_run.deviation / value, mean)),
     )
+
+
+def long_run_of(pnl: FloatArray) -> LongRun:
+    """Mean and standard deviation (ddof 1) of daily P&L over the long run, (portfolio, session) money."""
+    return LongRun(_mean(pnl), _deviation(pnl))
 
 
 def aggregate(
-    pnl: FloatArray,
-    market_value: float,
-    gross_exposure: float,
-    net_exposure: float,
-    cash: float,
-    day_pnl: float,
-    covered_exposure: float,
-    benchmark_returns: FloatArray,
-    risk_free: float,
+    held: Holdings, pnl: ScenarioPnl, long_run_pnl: FloatArray, benchmark_returns: FloatArray, choice: Choice
 ) -> Measures:
     """Several portfolios measured as one, from the sum of their P&L vectors: value at risk does not add.
 
-    pnl               (scenario,) money, summed over portfolios, a loss is negative
-    covered_exposure  the part of gross exposure whose symbols have a history of their own
-
-    One row. `effective_names` is NaN: a sum of P&L does not say what is held. Nor does it tell an advisor without
-    positions from one whose positions are all unpriced, so without gross exposure coverage is 0, the cautious answer.
+    held               their sums, one element each; what is not known of a sum is NaN
+    pnl                (1, scenario) money, summed over portfolios
+    long_run_pnl       (1, session) money, summed over portfolios
+    benchmark_returns  (scenario,) fractions
     """
-    value = divisor(np.array([market_value]), np.array([gross_exposure]))
-    return complete(
-        from_pnl(pnl[None, :], value, benchmark_returns),
-        value,
-        risk_free,
-        market_value=np.array([market_value], np.float64),
-        gross_exposure=np.array([gross_exposure], np.float64),
-        net_exposure=np.array([net_exposure], np.float64),
-        cash=np.array([cash], np.float64),
-        effective_names=np.array([np.nan]),
-        day_pnl=np.array([day_pnl], np.float64),
-        coverage=np.array([covered_exposure / gross_exposure if gross_exposure > 0.0 else 0.0]),
-    )
+    value = divisor(held.market_value, held.gross_exposure)
+    return complete(held, from_pnl(pnl, value, benchmark_returns, choice), long_run_of(long_run_pnl), value)

@@ -1,43 +1,67 @@
 """Scenario sets: the returns of past sessions, to be lived through once more by whatever is held today.
 
-A set is a pure function of the official closes, so two programs that have read the same closes hold the same set
-under the same id. Returns are simple (arithmetic) fractions, as in RiskMetrics (1996): P&L is then linear in the
-value of a position. A return that was never observed is never made up as 0. A symbol with a gap stays out of the set,
-and whoever holds it values it by `proxy_returns`, and says so.
+A set is a pure function of the official closes, so two programs that have read the same closes hold the same set under
+the same id. Returns are simple (arithmetic) fractions, as in RiskMetrics (1996): P&L is then linear in the value of a
+position. The newest `window` of them are the scenarios, as they were and filtered (`plimsoll.risk.volatility`); the
+older ones make the long run that the structural risk number is measured over, and warm up the volatilities.
+
+A return that was never observed is never made up as 0. Where a whole portfolio is asked about, sessions in which one
+of its names has none are left out (listwise). Where all names share the rows, as in the engine, what a name lacks is
+filled by a proxy, beta times the benchmark and a residual, and whoever holds it says so.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from plimsoll.risk.arrays import BoolArray, FloatArray
+from plimsoll.risk.methods import DECAY
+from plimsoll.risk.volatility import ewma_volatility, filtered_returns
 
 OBSERVATIONS_MIN = 60
 """Fewer returns than this say nothing of a tail, so we refuse to measure with them."""
 SESSIONS_IN_YEAR = 252
+LONG_RUN_SESSIONS = 5 * SESSIONS_IN_YEAR
+"""At least five years for the structural risk number, where history allows."""
+WARM_UP_REST = 1e-12
+"""What may be left of the variance that volatilities start from when the window begins."""
+WARM_UP_SESSIONS_MAX = 2_750
+"""Eleven years, what a decay of 0.99 takes; with a slower one a little more is left of the start."""
+LATE_SESSIONS = 5
+"""A name listed within the window's first week costs a portfolio these scenarios; a later one is proxied instead."""
 DEFAULT_BETA = 1.0
+
+
+def warm_up_sessions(decay: float) -> int:
+    """How many returns before the window make its volatilities independent of where they started: 447 at 0.94."""
+    return min(math.ceil(math.log(WARM_UP_REST) / math.log(decay)), WARM_UP_SESSIONS_MAX)
+
+
+def history_sessions(window: int, decay: float = DECAY) -> int:
+    """How many returns a set of this window is made of, the window included; one close more is needed."""
+    return max(LONG_RUN_SESSIONS, window + warm_up_sessions(decay))
 
 
 class TooFewObservations(ValueError):
     """Not enough sessions to measure risk with. Provide a longer history of closes, or widen the window."""
 
-    def __init__(self, observations: int) -> None:
+    def __init__(self, observations: int, of: str = "") -> None:
         super().__init__(
-            f"{observations} returns, at least {OBSERVATIONS_MIN} are needed:"
+            f"{observations} returns{of}, at least {OBSERVATIONS_MIN} are needed:"
             f" provide closes of {OBSERVATIONS_MIN + 1} or more sessions and a window of {OBSERVATIONS_MIN} or more"
         )
         self.observations = observations
 
 
 class MissingBenchmark(ValueError):
-    """The benchmark has a gap. Provide its closes for the sessions of the window, or name another benchmark."""
+    """The benchmark has no history. Provide its closes, or name another benchmark."""
 
     def __init__(self, benchmark: str, missing: str) -> None:
         super().__init__(
@@ -47,149 +71,372 @@ class MissingBenchmark(ValueError):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Closes:
+    """Official closes, oldest session first.
+
+    sessions  (session,) dates as YYYY-MM-DD, ascending
+    symbols   (symbol,) ascending
+    price     (session, symbol) float64, read-only; NaN where there is no close
+
+    Raises ValueError where sessions or symbols do not ascend, or the shape is wrong.
+    """
+
+    sessions: tuple[str, ...]
+    symbols: tuple[str, ...]
+    price: FloatArray
+
+    def __post_init__(self) -> None:
+        price = np.array(self.price, np.float64)
+        if price.shape != (len(self.sessions), len(self.symbols)):
+            raise ValueError(f"closes {price.shape} of {len(self.sessions)} sessions and {len(self.symbols)} symbols")
+        for earlier, later in pairwise(self.sessions):
+            if earlier >= later:
+                raise ValueError(f"session {later} follows {earlier}: give each session once, in ascending order")
+        for before, after in pairwise(self.symbols):
+            if before >= after:
+                raise ValueError(f"symbol {after} follows {before}: give each symbol once, in ascending order")
+        price[~(np.isfinite(price) & (price > 0.0))] = np.nan
+        price.flags.writeable = False
+        object.__setattr__(self, "price", price)
+
+    @classmethod
+    def of(cls, sessions: Sequence[tuple[str, Mapping[str, float]]]) -> Closes:
+        """From (session date, {symbol: close}), in ascending order of session."""
+        symbols = tuple(sorted({symbol for _, closes in sessions for symbol in closes}))
+        price = [[closes.get(symbol, math.nan) for symbol in symbols] for _, closes in sessions]
+        return cls(
+            tuple(session for session, _ in sessions),
+            symbols,
+            np.array(price, np.float64).reshape(len(sessions), len(symbols)),
+        )
+
+    def newest(self, count: int) -> Closes:
+        """The newest `count` sessions, or as many as there are."""
+        first = max(len(self.sessions) - count, 0)
+        return Closes(self.sessions[first:], self.symbols, self.price[first:])
+
+    def returns(self) -> FloatArray:
+        """(session - 1, symbol) fractions, from each session to the next; NaN where either close is missing."""
+        returns: FloatArray = self.price[1:] / self.price[:-1] - 1.0
+        return returns
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ScenarioSet:
-    """One immutable set of scenarios.
+    """One immutable set of scenarios. Arrays are float64 and read-only; NaN where a name has no return.
 
-    scenario_set_id  names exactly these returns
-    method           how the returns were made from the closes: `historical`
-    benchmark        the symbol that beta is measured against; one of `symbols`
-    sessions         (session,) the date of each row, oldest first
-    returns          (session, symbol) float64, C order, read-only; a fraction: -0.02 is a fall of two per cent
-
-    Raises `MissingBenchmark` where the benchmark is none of the symbols, ValueError where the shape is wrong.
+    scenario_set_id  begins with the last session and names exactly this content
+    benchmark        the symbol that beta is measured against, one of `symbols`; None where there is none
+    window           how many scenarios were asked for
+    observations     how many there are: the newest of `sessions`
+    decay            lambda of the volatilities
+    symbols          (symbol,) ascending
+    sessions         (session,) the date of each row of the long run, oldest first
+    returns          (session, symbol) fractions: -0.02 is a fall of two per cent
+    volatility       (session, symbol) daily, as forecast for each session from those before
+    volatility_now   (symbol,) daily, forecast for the session to come
+    filtered         (scenario, symbol) the newest `observations` returns, rescaled to the volatility of now
+    sectors          {symbol: sector}, where it is known
+    stress_returns   {stress id: {symbol: return}} of those that traded through a named stress
+    closes           what all of it was made from
     """
 
     scenario_set_id: str
-    method: str
-    benchmark: str
+    benchmark: str | None
+    window: int
+    observations: int
+    decay: float
     symbols: tuple[str, ...]
     sessions: tuple[str, ...]
     returns: FloatArray
-    typical_volatility: float = field(init=False, repr=False)
-    """The median annual volatility, a fraction, of the symbols without the benchmark (its own if it is alone)."""
-    _columns: Mapping[str, int] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        returns = np.ascontiguousarray(self.returns, np.float64).view()
-        if returns.shape != (len(self.sessions), len(self.symbols)):
-            raise ValueError(f"returns {returns.shape} for {len(self.sessions)} sessions, {len(self.symbols)} symbols")
-        if self.benchmark not in self.symbols:
-            raise MissingBenchmark(self.benchmark, "no returns in this set")
-        returns.flags.writeable = False
-        object.__setattr__(self, "returns", returns)
-        object.__setattr__(self, "typical_volatility", _typical_volatility(returns, self.symbols, self.benchmark))
-        object.__setattr__(self, "_columns", {symbol: column for column, symbol in enumerate(self.symbols)})
+    volatility: FloatArray
+    volatility_now: FloatArray
+    filtered: FloatArray
+    sectors: Mapping[str, str]
+    stress_returns: Mapping[str, Mapping[str, float]]
+    closes: Closes
 
     @property
-    def observations(self) -> int:
-        """How many scenarios there are."""
-        return len(self.sessions)
+    def scenario_sessions(self) -> tuple[str, ...]:
+        """(scenario,) the date of each scenario, oldest first."""
+        return self.sessions[-self.observations :]
+
+    @property
+    def historical(self) -> FloatArray:
+        """(scenario, symbol) the scenarios as they were, fractions."""
+        return self.returns[-self.observations :]
 
     @property
     def benchmark_returns(self) -> FloatArray:
-        """(session,) the benchmark's returns, fractions."""
-        return self.returns[:, self._columns[self.benchmark]]
+        """(scenario,) the benchmark's returns, fractions; NaN where there are none."""
+        return self.long_benchmark_returns[-self.observations :]
 
-    def returns_of(self, symbol: str) -> FloatArray | None:
-        """(session,) one symbol's returns, fractions; None where it has no history in this set."""
-        column = self._columns.get(symbol)
-        return None if column is None else self.returns[:, column]
+    @property
+    def long_benchmark_returns(self) -> FloatArray:
+        """(session,) the benchmark's returns over the long run."""
+        if self.benchmark is None:
+            return np.full(len(self.sessions), np.nan)
+        return self.returns[:, self.symbols.index(self.benchmark)]
 
 
-def build(closes: Sequence[tuple[str, Mapping[str, float]]], benchmark: str, window: int) -> ScenarioSet:
-    """The historical scenario set: the returns of the last `window` sessions, or of as many as there are.
+def build(
+    closes: Closes,
+    benchmark: str | None,
+    window: int,
+    *,
+    decay: float = DECAY,
+    sectors: Mapping[str, str] | None = None,
+    stress_returns: Mapping[str, Mapping[str, float]] | None = None,
+    held: Collection[str] | None = None,
+) -> ScenarioSet:
+    """The scenario set after the last of these closes: the newest `window` returns, or as many as there are.
 
-    closes   (session date, {symbol: close}) in ascending order of session; a close that is not a positive number
-             counts as missing
-    raises   TooFewObservations, MissingBenchmark; ValueError where the sessions do not ascend
+    held    the names of one portfolio: sessions in which one of them has no return are left out, unless the name is
+            listed too late (or too seldom) for that, and is proxied. None: all names share the rows, and only those
+            without the benchmark are left out
+    raises  TooFewObservations, MissingBenchmark
+
+    The long run is of 1,260 returns, or of the window where that is longer. Nothing older than `history_sessions` is
+    looked at, so that whoever keeps as much arrives at the same set.
     """
-    for (earlier, _), (later, _) in pairwise(closes):
-        if earlier >= later:
-            raise ValueError(f"session {later} follows {earlier}: give each session once, in ascending order")
-    used = closes[-(window + 1) :] if window > 0 else closes[:0]
-    if len(used) - 1 < OBSERVATIONS_MIN:
-        raise TooFewObservations(max(len(used) - 1, 0))
-
-    candidates = sorted(used[-1][1])
-    price = np.array([[close.get(symbol, math.nan) for symbol in candidates] for _, close in used], np.float64)
-    complete = np.all(np.isfinite(price) & (price > 0), axis=0)
-    symbols = tuple(symbol for symbol, whole in zip(candidates, complete, strict=True) if whole)
-    if benchmark not in symbols:
-        raise MissingBenchmark(benchmark, f"no close in at least one session from {used[0][0]} to {used[-1][0]}")
-
-    price = price[:, complete]
-    returns = np.ascontiguousarray(price[1:] / price[:-1] - 1.0)
-    sessions = tuple(session for session, _ in used[1:])
-    fingerprint = _fingerprint("historical", benchmark, symbols, sessions, returns)
-    return ScenarioSet(f"{sessions[-1]}-{fingerprint}", "historical", benchmark, symbols, sessions, returns)
-
-
-def proxy_returns(scenarios: ScenarioSet, symbol: str, beta: float | None, volatility: float | None) -> FloatArray:
-    """(session,) returns, fractions, for a symbol without history: beta times the benchmark, and a residual.
-
-    beta        to the set's benchmark; 1 where nobody says
-    volatility  annual, a fraction, of the whole; the median of the set's own symbols where nobody says
-
-    The residual has no mean and no correlation with the benchmark, to the last digit, so beta and volatility come out
-    as asked for. Where beta alone is more volatile than `volatility` there is no residual. Its shape depends on the
-    symbol's name alone: two programs draw the same one, and two symbols never move together by accident of seed.
-    """
-    slope = DEFAULT_BETA if beta is None else beta
-    wanted = scenarios.typical_volatility if volatility is None else volatility
-    benchmark = scenarios.benchmark_returns
-    daily_variance = wanted**2 / SESSIONS_IN_YEAR - slope**2 * float(np.var(benchmark, ddof=1))
-    residual = math.sqrt(max(daily_variance, 0.0))
-    return slope * benchmark + residual * _residual_shape(symbol, benchmark)
+    used = closes.newest(history_sessions(window, decay) + 1)
+    if len(used.sessions) - 1 < OBSERVATIONS_MIN or window < OBSERVATIONS_MIN:
+        raise TooFewObservations(max(min(len(used.sessions) - 1, window), 0))
+    returns = used.returns()
+    volatility = ewma_volatility(returns, decay)
+    rows = _rows(used.symbols, returns, benchmark, window, held)[-max(LONG_RUN_SESSIONS, window) :]
+    observations = min(window, len(rows))
+    kept = np.asarray(np.isfinite(returns[rows]).any(axis=0), np.bool_)
+    symbols = tuple(symbol for symbol, any_return in zip(used.symbols, kept, strict=True) if any_return)
+    returns, volatility_now = returns[rows][:, kept], volatility[-1, kept]
+    volatility = volatility[rows][:, kept]
+    newest = slice(len(rows) - observations, None)
+    filtered = filtered_returns(returns[newest], volatility[newest], volatility_now)
+    for array in (returns, volatility, volatility_now, filtered):
+        array.flags.writeable = False
+    sessions = tuple(used.sessions[row + 1] for row in rows)
+    known_sectors = dict(sorted((sectors or {}).items()))
+    known_stress = {stress: dict(sorted(each.items())) for stress, each in sorted((stress_returns or {}).items())}
+    named = (benchmark, observations, decay, sessions, known_sectors, known_stress)
+    return ScenarioSet(
+        scenario_set_id=f"{used.sessions[-1]}-{_fingerprint(used, repr(named))}",
+        benchmark=benchmark,
+        window=window,
+        observations=observations,
+        decay=decay,
+        symbols=symbols,
+        sessions=sessions,
+        returns=returns,
+        volatility=volatility,
+        volatility_now=volatility_now,
+        filtered=filtered,
+        sectors=known_sectors,
+        stress_returns=known_stress,
+        closes=used,
+    )
 
 
-def _typical_volatility(returns: FloatArray, symbols: tuple[str, ...], benchmark: str) -> float:
-    others = [column for column, symbol in enumerate(symbols) if symbol != benchmark]
-    if len(returns) < 2:
-        return math.nan
-    daily = np.std(returns[:, others] if others else returns, axis=0, ddof=1)
-    return float(np.median(daily)) * math.sqrt(SESSIONS_IN_YEAR)
+def _rows(
+    symbols: tuple[str, ...], returns: FloatArray, benchmark: str | None, window: int, held: Collection[str] | None
+) -> list[int]:
+    """Which sessions are scenarios: the rows of `returns`, oldest first."""
+    observed = np.isfinite(returns)
+    if benchmark is not None:
+        if benchmark not in symbols or not observed[:, symbols.index(benchmark)].any():
+            raise MissingBenchmark(benchmark, "no returns in these closes")
+        with_benchmark = observed[:, symbols.index(benchmark)]
+    else:
+        with_benchmark = np.ones(len(returns), np.bool_)
+    if held is None:
+        rows = with_benchmark
+        lacking = " of the benchmark"
+    else:
+        columns = [symbols.index(symbol) for symbol in sorted(held) if symbol in symbols]
+        proxied = [column for column in columns if _needs_proxy(observed[:, column], window)]
+        whole = [column for column in columns if column not in proxied]
+        rows = np.asarray(observed[:, whole].all(axis=1), np.bool_)
+        # Whoever is not in these closes at all is proxied too.
+        if (proxied or not columns or len(columns) < len(set(held))) and benchmark is not None:
+            rows &= with_benchmark
+        lacking = " in sessions in which all that is held has one"
+    if rows.sum() < OBSERVATIONS_MIN:
+        raise TooFewObservations(int(rows.sum()), lacking)
+    return np.flatnonzero(rows).tolist()
 
 
-def _residual_shape(symbol: str, benchmark: FloatArray) -> FloatArray:
-    # Not `hash`, which differs from one process to the next.
-    seed = int.from_bytes(hashlib.sha256(symbol.encode()).digest()[:8], "little")
-    draw = np.random.default_rng(seed).standard_normal(len(benchmark))
-    draw -= draw.mean()
-    slope = benchmark - benchmark.mean()
-    if slope.any():
-        draw -= slope * (draw @ slope) / (slope @ slope)
-    return draw / np.std(draw, ddof=1)
+def _needs_proxy(observed: BoolArray, window: int) -> bool:
+    """Whether a name was listed well after the window began, or has hardly a return in it: its gaps are no accident."""
+    within = observed[-window:]
+    listed_by = len(observed) - len(within) + LATE_SESSIONS
+    return not observed[:listed_by].any() or int(within.sum()) < OBSERVATIONS_MIN
 
 
-def _fingerprint(
-    method: str, benchmark: str, symbols: tuple[str, ...], sessions: tuple[str, ...], returns: FloatArray
-) -> str:
-    named = "\n".join((method, benchmark, ",".join(symbols), ",".join(sessions)))
-    return hashlib.sha256(named.encode() + b"\n" + returns.astype("<f8").tobytes()).hexdigest()[:12]
+def _fingerprint(used: Closes, named: str) -> str:
+    """Of all that a set is made from, and not only of its rows: closes of a session left out move volatilities too."""
+    # A symbol that closed only before `used` begins is known to some readers and not to others.
+    closed = np.flatnonzero(~np.isnan(used.price).all(axis=0)).tolist()
+    symbols = tuple(used.symbols[column] for column in closed)
+    text = f"{named}\n{symbols!r}\n{used.sessions!r}\n"
+    return hashlib.sha256(text.encode() + used.price[:, closed].astype("<f8").tobytes()).hexdigest()[:12]
+
+
+# --- what every symbol did, with proxies ------------------------------------------------------------------------------
 
 
 class Opinion(NamedTuple):
-    """What a vendor says of a priced symbol: annual volatility, a fraction, and beta. None where nothing is said."""
+    """What others say of a symbol: annual volatility, a fraction, beta, and its sector. None where nothing is said."""
 
     volatility: float | None = None
     beta: float | None = None
+    sector: str | None = None
 
 
-def returns_by_symbol(
-    scenarios: ScenarioSet, symbols: Sequence[str], opinions: Mapping[str, Opinion], dtype: type[np.floating]
-) -> tuple[FloatArray, BoolArray]:
-    """What every symbol did in every scenario, in the order of `symbols`: the one place where that is decided.
+class Rows(NamedTuple):
+    """What every symbol did in every scenario, fractions; C order.
 
-    opinions  of every symbol that has a price; one that has none is valued with nothing
-    returns   (symbol, scenario) fractions of type `dtype`: a symbol's own history where the set has it, else a proxy
-              where it is priced, else zeros; and (symbol,) whether they are its own
+    historical   (symbol, scenario) as it was
+    filtered     (symbol, scenario) rescaled to the volatility of now
+    long_run     (symbol, session) the whole history of the set
+    own_history  (symbol,) whether all its scenarios are its own; False where some are a proxy's
+    valued       (symbol,) whether it has scenarios at all; zeros where not, and it must not be valued
     """
-    returns = np.zeros((len(symbols), scenarios.observations), dtype)
-    own_history = np.zeros(len(symbols), np.bool_)
-    for row, symbol in enumerate(symbols):
-        own, opinion = scenarios.returns_of(symbol), opinions.get(symbol)
-        if own is not None:
-            returns[row], own_history[row] = own, True
-        elif opinion is not None:
-            returns[row] = proxy_returns(scenarios, symbol, opinion.beta, opinion.volatility)
-    return returns, own_history
+
+    historical: FloatArray
+    filtered: FloatArray
+    long_run: FloatArray
+    own_history: BoolArray
+    valued: BoolArray
+
+
+def rows_by_symbol(
+    scenarios: ScenarioSet, symbols: Sequence[str], opinions: Mapping[str, Opinion], dtype: type[np.floating]
+) -> Rows:
+    """The returns of symbols in the order asked for: the one place where it is decided what stands for a name.
+
+    A symbol's own returns where the set has them; a proxy for those that it lacks, if the set has a benchmark and
+    either some returns of the symbol or an opinion of it (`opinions` names every symbol with a price). Where there is
+    no proxy to be had, a symbol that lacks returns in the scenarios or in the long run is not valued.
+    """
+    count, observations = len(symbols), scenarios.observations
+    long_run = np.zeros((count, len(scenarios.sessions)))
+    filtered = np.zeros((count, observations))
+    column = {symbol: number for number, symbol in enumerate(scenarios.symbols)}
+    known = [row for row, symbol in enumerate(symbols) if symbol in column]
+    columns = [column[symbols[row]] for row in known]
+    long_run[known] = scenarios.returns[:, columns].T
+    filtered[known] = scenarios.filtered[:, columns].T
+    valued = np.zeros(count, np.bool_)
+    valued[known] = True
+    own = valued & np.isfinite(filtered).all(axis=1)
+    proxies = _Proxies(scenarios)
+    for row in np.flatnonzero(~(own & np.isfinite(long_run).all(axis=1))).tolist():
+        symbol = symbols[row]
+        if scenarios.benchmark is None or not (valued[row] or symbol in opinions):
+            # Nothing can fill its gaps, and a return of 0 would be made up.
+            valued[row] = False
+            long_run[row], filtered[row] = 0.0, 0.0
+            continue
+        mine = long_run[row] if valued[row] else np.full(len(scenarios.sessions), np.nan)
+        long_proxy, filtered_proxy = proxies.of(symbol, opinions.get(symbol, Opinion()), mine)
+        lacks = ~np.isfinite(mine)
+        long_run[row] = np.where(lacks, long_proxy, mine)
+        filtered[row] = np.where(lacks[-observations:], filtered_proxy, filtered[row])
+        valued[row] = True
+    historical = np.ascontiguousarray(long_run[:, -observations:], dtype)
+    return Rows(historical, filtered.astype(dtype), long_run.astype(dtype), own, valued)
+
+
+class _Proxies:
+    """Stand-ins for what a name never did: beta times the benchmark, and a residual of its own.
+
+    Beta and volatility are those of the name where it has at least sixty returns in the window, else what a vendor
+    says, else the median of its sector, else 1 and the median of all. The residual has no mean and no correlation with
+    the benchmark, to the last digit, so beta and volatility come out as asked for. Where beta alone is more volatile
+    there is none. What it is on a date depends on the symbol and the date: two programs draw the same, and two symbols
+    never move together by accident of seed.
+    """
+
+    def __init__(self, scenarios: ScenarioSet) -> None:
+        self._scenarios = scenarios
+        self._typical: dict[str | None, tuple[float, float]] = {}
+
+    def of(self, symbol: str, opinion: Opinion, own: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """((session,), (scenario,)) returns for a symbol over the long run, and filtered; fractions.
+
+        own  (session,) what it did itself, NaN where nothing is known
+        """
+        scenarios, observations = self._scenarios, self._scenarios.observations
+        benchmark = scenarios.long_benchmark_returns
+        beta, volatility = self._beta_and_volatility(opinion, own[-observations:], scenarios.sectors.get(symbol))
+        daily_variance = volatility**2 / SESSIONS_IN_YEAR - beta**2 * float(np.var(benchmark[-observations:], ddof=1))
+        residual = math.sqrt(max(daily_variance, 0.0)) * self._residual(symbol, benchmark)
+        assert scenarios.benchmark is not None  # noqa: S101  # whoever asks for a proxy has made sure
+        filtered = scenarios.filtered[:, scenarios.symbols.index(scenarios.benchmark)]
+        return beta * benchmark + residual, beta * filtered + residual[-observations:]
+
+    def _beta_and_volatility(self, opinion: Opinion, own: FloatArray, sector: str | None) -> tuple[float, float]:
+        observed = np.isfinite(own)
+        if observed.sum() >= OBSERVATIONS_MIN:
+            return _beta(own[observed], self._scenarios.benchmark_returns[observed]), _annual(own[observed])
+        typical_beta, typical_volatility = self._of_sector(sector or opinion.sector)
+        return (
+            typical_beta if opinion.beta is None else opinion.beta,
+            typical_volatility if opinion.volatility is None else opinion.volatility,
+        )
+
+    def _of_sector(self, sector: str | None) -> tuple[float, float]:
+        """The median beta and annual volatility of a sector's names with a whole history; of all where it has none."""
+        if sector not in self._typical:
+            self._typical[sector] = self._medians(sector)
+        return self._typical[sector]
+
+    def _medians(self, sector: str | None) -> tuple[float, float]:
+        scenarios = self._scenarios
+        whole = np.asarray(np.isfinite(scenarios.historical).all(axis=0), np.bool_)
+        others = [
+            column
+            for column, symbol in enumerate(scenarios.symbols)
+            if whole[column] and symbol != scenarios.benchmark
+            if sector is None or scenarios.sectors.get(symbol) == sector
+        ]
+        if sector is not None:
+            if not others:
+                return self._of_sector(None)
+            betas = [_beta(scenarios.historical[:, column], scenarios.benchmark_returns) for column in others]
+            beta = float(np.median(betas))
+        else:
+            beta = DEFAULT_BETA
+        if not others:
+            return beta, _annual(scenarios.benchmark_returns)
+        return beta, float(np.median([_annual(scenarios.historical[:, column]) for column in others]))
+
+    def _residual(self, symbol: str, benchmark: FloatArray) -> FloatArray:
+        """(session,) unit sample deviation, in the window and before it, by symbol and date."""
+        # Not `hash`, which differs from one process to the next.
+        seed = int.from_bytes(hashlib.sha256(symbol.encode()).digest()[:8], "little")
+        day = (np.array(self._scenarios.sessions, "datetime64[D]") - np.datetime64("1900-01-01")).astype(np.int64)
+        draw = np.random.default_rng(seed).standard_normal(int(day[-1]) + 1)[day]
+        newest = len(draw) - self._scenarios.observations
+        return np.concatenate([_shaped(draw[:newest], benchmark[:newest]), _shaped(draw[newest:], benchmark[newest:])])
+
+
+def _shaped(draw: FloatArray, benchmark: FloatArray) -> FloatArray:
+    """Without mean, without correlation to the benchmark, and of unit deviation."""
+    if len(draw) < 3:
+        return np.zeros(len(draw))
+    draw = draw - draw.mean()
+    slope = benchmark - benchmark.mean()
+    if slope.any():
+        draw -= slope * (draw @ slope) / (slope @ slope)
+    shaped: FloatArray = draw / np.std(draw, ddof=1)
+    return shaped
+
+
+def _beta(returns: FloatArray, benchmark: FloatArray) -> float:
+    swing = benchmark - benchmark.mean()
+    variation = float(swing @ swing)
+    return float(returns @ swing) / variation if variation > 0.0 else DEFAULT_BETA
+
+
+def _annual(returns: FloatArray) -> float:
+    return float(np.std(returns, ddof=1)) * math.sqrt(SESSIONS_IN_YEAR)

@@ -1,8 +1,9 @@
 """The risk number: one figure from 1 to 99 for how much a portfolio could lose in six months.
 
 D is the fraction of value lost over 126 sessions with 95 % confidence, from a normal law with the portfolio's own
-daily mean and volatility; the score is D read off a curve through the anchors below. Nothing here knows of the
-client's tolerance: it is shown beside the number and never bends it.
+daily mean and volatility; the score is D read off a curve through the anchors below. A portfolio is at risk from a
+threshold upwards, and leaves that list only when its number is well below it. Nothing here knows of the client's
+tolerance: it is shown beside the number and never bends it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,14 @@ from plimsoll.risk.arrays import FloatArray
 
 SESSIONS_IN_SIX_MONTHS = 126
 NORMAL_QUANTILE_95 = 1.6449
+
+AT_RISK_NUMBER = 70
+"""From here on a risk number is high, and a portfolio at risk unless somebody asks for another threshold."""
+HYSTERESIS = 3
+"""Points below the threshold at which a portfolio that is at risk still is. At 70 they are more than a twentieth of the
+six-month loss: far more than one price moves it, which only shifts weights, and little enough that selling some of what
+is risky leaves the list.
+"""
 
 ANCHORS = (
     (0.0, 1.0),
@@ -71,7 +80,22 @@ def risk_band(number: int) -> RiskBand:
     """The band of a risk number."""
     if number < 30:
         return RiskBand.LOW
-    return RiskBand.MODERATE if number < 70 else RiskBand.HIGH
+    return RiskBand.MODERATE if number < AT_RISK_NUMBER else RiskBand.HIGH
+
+
+def is_at_risk(number: int | None, threshold: int, was_at_risk: bool) -> bool:
+    """Whether a portfolio is at risk: from `threshold` on, and if it was so before, until it falls below the band.
+
+    number       the risk number; None where there is none, and such a portfolio is not at risk
+    threshold    a risk number
+    was_at_risk  the answer before this one; False for a portfolio met for the first time
+
+    The band is `HYSTERESIS` wide: with a threshold of 70 a portfolio enters at 70 and leaves at 66. Without it, one
+    whose number is on the threshold would enter and leave with every price.
+    """
+    if number is None:
+        return False
+    return number >= (threshold - HYSTERESIS if was_at_risk else threshold)
 
 
 def _slopes() -> FloatArray:

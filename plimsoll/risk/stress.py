@@ -1,18 +1,30 @@
-"""Named stresses: what happened once, from peak to trough, done to what is held today.
+"""Stresses: returns that happened once, or that somebody assumes, done to what is held today.
 
-A symbol that traded through the stress repeats its own return; another one follows the index by its beta, and the
-answer says which. Index returns are price returns of the S&P 500, without dividends.
+A named stress runs from peak to trough. A symbol that traded through it repeats its own return; another one follows
+the index by its beta. A shock is an assumption: of the market as a whole, of a sector, of a symbol. Every return says
+which of these it is. Index returns are price returns of the S&P 500, without dividends.
+
+Returns are fractions, -0.2 is a fall of twenty per cent; P&L is linear in them, and a loss is negative. Nothing here
+knows how a beta was estimated or where a close was kept.
 """
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
 
-Basis: TypeAlias = Literal["own", "beta", "shock"]
-"""Where a stressed return comes from: the symbol's own history, beta times the index, or somebody's assumption."""
+SHOCK_MIN = -1.0
+"""A price cannot fall below nothing."""
+SHOCK_MAX = 10.0
+"""A rise to eleven times the price. More than that is a percentage where a fraction was asked for."""
+
+Basis: TypeAlias = Literal["own", "beta", "shock", "unshocked"]
+"""Where a stressed return comes from: the symbol's own history, beta times the index, or somebody's assumption; a
+symbol that no assumption covers is `unshocked`, and its return of 0 is nobody's claim.
+"""
 
 
 class UnknownStress(LookupError):
@@ -53,6 +65,9 @@ NAMED = (
 )
 """Every stress there is, in order of time. The ids are a contract."""
 
+ANCHOR_SESSIONS = frozenset(session for stress in NAMED for session in (stress.first_session, stress.last_session))
+"""The first and last sessions of all stresses: of all closes there were, `own_returns` needs no others."""
+
 _BY_ID = {stress.id: stress for stress in NAMED}
 
 
@@ -84,35 +99,134 @@ def by_id(stress_id: str) -> NamedStress:
         raise UnknownStress(stress_id) from None
 
 
-def stressed_returns(
-    stress: NamedStress,
-    closes_first: Mapping[str, float],
-    closes_last: Mapping[str, float],
-    betas: Mapping[str, float],
-) -> Mapping[str, StressedReturn]:
-    """Each symbol's return over the stress: its own where both closes are known, else beta times the index.
+def own_returns(closes: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
+    """{stress id: {symbol: return}}: what each symbol did itself in each named stress, a fraction.
 
-    closes_first, closes_last  {symbol: close} of the stress's two sessions; a symbol may be missing in either
-    betas                      {symbol: beta} of every symbol that is held
+    closes  {session date: {symbol: close}}, in any order; those of `ANCHOR_SESSIONS` suffice
+
+    A symbol is in a stress where both its closes are positive numbers, and a stress is left out where no symbol is.
     """
-    own = {
-        symbol: StressedReturn(closes_last[symbol] / first - 1.0, "own")
-        for symbol, first in closes_first.items()
-        if symbol in closes_last
+    found = {
+        stress.id: _between(closes[stress.first_session], closes[stress.last_session])
+        for stress in NAMED
+        if stress.first_session in closes and stress.last_session in closes
     }
-    return {symbol: StressedReturn(beta * stress.index_return, "beta") for symbol, beta in betas.items()} | own
+    return {stress_id: returns for stress_id, returns in found.items() if returns}
+
+
+def _between(first: Mapping[str, float], last: Mapping[str, float]) -> dict[str, float]:
+    """{symbol: return} from one session's closes to another's, of the symbols that have a price in both."""
+    return {
+        symbol: last[symbol] / close - 1.0
+        for symbol, close in first.items()
+        if symbol in last and _is_price(close) and _is_price(last[symbol])
+    }
+
+
+def _is_price(close: float) -> bool:
+    return math.isfinite(close) and close > 0.0
+
+
+def stressed_returns(
+    stress: NamedStress, own: Mapping[str, float], betas: Mapping[str, float]
+) -> dict[str, StressedReturn]:
+    """Each symbol's return over the stress: its own where there is one, else beta times the index.
+
+    own    {symbol: return} over this stress, as `own_returns` gives it; empty where nobody's is known
+    betas  {symbol: beta} of the symbols held; one that has its own return needs none
+    """
+    by_beta = {symbol: StressedReturn(beta * stress.index_return, "beta") for symbol, beta in betas.items()}
+    return by_beta | {symbol: StressedReturn(fraction, "own") for symbol, fraction in own.items()}
 
 
 def parallel(shock: float) -> Mapping[str, StressedReturn]:
-    """The same return for every symbol there is: -0.2 lets all of them fall by twenty per cent."""
+    """The same return for every symbol there is: -0.2 lets all of them fall by twenty per cent.
+
+    Raises ValueError as `Shock` does.
+    """
+    _require("parallel", shock)
     return defaultdict(lambda: StressedReturn(shock, "shock"))
+
+
+@dataclass(frozen=True, slots=True)
+class Shock:
+    """What somebody assumes of tomorrow; where several assumptions cover a symbol, the most specific one holds.
+
+    parallel   the return of every symbol, a fraction: -0.2 is a fall of twenty per cent; None where nothing is assumed
+    by_sector  {sector: return}, before `parallel`
+    by_symbol  {symbol: return}, before both
+
+    Raises ValueError, naming the field, where a shock is not finite or outside `SHOCK_MIN` to `SHOCK_MAX`.
+    """
+
+    parallel: float | None = None
+    by_sector: Mapping[str, float] = field(default_factory=dict)
+    by_symbol: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.parallel is not None:
+            _require("parallel", self.parallel)
+        for sector, shock in self.by_sector.items():
+            _require(f"by_sector[{sector!r}]", shock)
+        for symbol, shock in self.by_symbol.items():
+            _require(f"by_symbol[{symbol!r}]", shock)
+
+
+def _require(name: str, shock: float) -> None:
+    if not math.isfinite(shock):
+        raise ValueError(f"{name} is {shock}: a shock is a finite number")
+    if shock < SHOCK_MIN:
+        raise ValueError(f"{name} is {shock:g}: a price cannot fall below nothing, so {SHOCK_MIN:g} is the least")
+    if shock > SHOCK_MAX:
+        raise ValueError(f"{name} is {shock:g}: a shock is a fraction (-0.2 is a fall of 20 %), at most {SHOCK_MAX:g}")
+
+
+class ShockedReturns(NamedTuple):
+    """What a shock does to the symbols held, and what in it concerns none of them.
+
+    returns         {symbol: return} of every symbol held, by `shock` or `unshocked`
+    unused_sectors  shocked, but nothing held is of them: a typing error, perhaps
+    unused_symbols  shocked, but not held
+    """
+
+    returns: dict[str, StressedReturn]
+    unused_sectors: tuple[str, ...]
+    unused_symbols: tuple[str, ...]
+
+
+def shocked_returns(shock: Shock, symbols: Collection[str], sectors: Mapping[str, str | None]) -> ShockedReturns:
+    """Each symbol's return under a shock: its own, else its sector's, else the parallel one, else 0 and `unshocked`.
+
+    symbols  those held
+    sectors  {symbol: sector}; None, or no entry, where the sector is not known
+    """
+    held_sectors = {sectors.get(symbol) for symbol in symbols}
+    return ShockedReturns(
+        returns={symbol: _shocked(shock, symbol, sectors.get(symbol)) for symbol in symbols},
+        unused_sectors=_unused(shock.by_sector, held_sectors),
+        unused_symbols=_unused(shock.by_symbol, set(symbols)),
+    )
+
+
+def _shocked(shock: Shock, symbol: str, sector: str | None) -> StressedReturn:
+    if symbol in shock.by_symbol:
+        return StressedReturn(shock.by_symbol[symbol], "shock")
+    if sector is not None and sector in shock.by_sector:
+        return StressedReturn(shock.by_sector[sector], "shock")
+    if shock.parallel is not None:
+        return StressedReturn(shock.parallel, "shock")
+    return StressedReturn(0.0, "unshocked")
+
+
+def _unused(shocked: Iterable[str], held: Collection[str | None]) -> tuple[str, ...]:
+    return tuple(sorted(name for name in shocked if name not in held))
 
 
 def stress_pnl(exposure: Mapping[str, float], returns: Mapping[str, tuple[float, str]]) -> StressOutcome:
     """What a portfolio would make of these returns.
 
     exposure  {symbol: money}, short positions negative
-    returns   {symbol: (return, basis)}, as `stressed_returns` and `parallel` give them
+    returns   {symbol: (return, basis)}, as `stressed_returns`, `shocked_returns` and `parallel` give them
 
     Raises KeyError where a symbol that is held has no return: give it a beta.
     """
@@ -120,3 +234,15 @@ def stress_pnl(exposure: Mapping[str, float], returns: Mapping[str, tuple[float,
     gross = sum(abs(value) for value in exposure.values())
     own = sum(abs(value) for symbol, value in exposure.items() if returns[symbol][1] == "own")
     return StressOutcome(sum(by_symbol.values()), own / gross if gross > 0.0 else 1.0, by_symbol)
+
+
+def pnl_by_sector(by_symbol: Mapping[str, float], sectors: Mapping[str, str | None]) -> dict[str | None, float]:
+    """{sector: P&L}, money: what each sector adds to a portfolio's P&L; None for symbols of no known sector.
+
+    by_symbol  {symbol: P&L} of `StressOutcome`
+    sectors    {symbol: sector}, as for `shocked_returns`
+    """
+    found: defaultdict[str | None, float] = defaultdict(float)
+    for symbol, pnl in by_symbol.items():
+        found[sectors.get(symbol)] += pnl
+    return dict(found)

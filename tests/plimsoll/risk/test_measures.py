@@ -1,5 +1,6 @@
-"""Risk measures of P&L and returns: laws, one case of each by hand, published figures."""
+"""Risk measures of returns and P&L: laws, and one case of each by hand."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -8,146 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.sparse import csr_array
-from scipy.stats import norm
 
+from plimsoll.messages import RiskSnapshot
 from plimsoll.risk import measures
 from plimsoll.risk.arrays import FloatArray
+from plimsoll.risk.measures import Choice, Holdings
+from plimsoll.risk.methods import RELIVE, Method, Model, ScenarioPnl
+from plimsoll.risk.tails import NO_SCENARIO, Quantile
 
 pytestmark = pytest.mark.filterwarnings("error")
 
-TAILS = st.sampled_from([0.05, 0.01, 0.025, 0.1, 0.5])
-MONEY = st.floats(-1e6, 1e6)
+STANDARD = Choice(risk_free=0.01)
 
 
-def _matrices(portfolios: int) -> st.SearchStrategy[FloatArray]:
-    scenarios = st.integers(1, 300)
-    return scenarios.flatmap(lambda count: arrays(np.float64, (portfolios, count), elements=MONEY))
-
-
-# --- the tail -----------------------------------------------------------------------------------------------------
-
-
-@given(pnl=_matrices(3), tail=TAILS)
-def test_value_at_risk_is_the_lower_quantile_of_numpy(pnl: FloatArray, tail: float) -> None:
-    by_numpy = np.quantile(-pnl, 1.0 - tail, axis=1, method="inverted_cdf")
-    assert np.array_equal(measures.value_at_risk(pnl, tail), by_numpy)
-
-
-@pytest.mark.parametrize("tail", [0.05, 0.025, 0.01])
-def test_value_at_risk_is_the_lower_quantile_of_numpy_for_every_number_of_scenarios(tail: float) -> None:
-    for scenarios in range(1, 2001):
-        loss = np.arange(float(scenarios))
-        ours = measures.value_at_risk(-loss[None, :], tail)[0]
-        assert ours == np.quantile(loss, 1.0 - tail, method="inverted_cdf"), scenarios
-
-
-def test_a_tail_with_a_rounding_error_is_the_tail_that_was_meant() -> None:
-    assert math.ceil((1.0 - 0.95) * 1000) == 51
-    pnl = -np.arange(1000.0)[None, :]
-    assert measures.value_at_risk(pnl, 1.0 - 0.95)[0] == measures.value_at_risk(pnl, 0.05)[0] == 949.0
-    assert measures.value_at_risk(pnl, 1.0 - 0.99)[0] == measures.value_at_risk(pnl, 0.01)[0] == 989.0
-    assert measures.expected_shortfall(pnl, 1.0 - 0.95)[0] == pytest.approx(974.5, abs=1e-9)
-    # The error may also fall short: 1 - 0.9 of a thousand is 99.99999999999997.
-    assert measures.value_at_risk(pnl, 1.0 - 0.9)[0] == measures.value_at_risk(pnl, 0.1)[0] == 899.0
-
-
-def test_value_at_risk_by_hand() -> None:
-    pnl = np.array([[3.0, -10.0, 1.0, -6.0, -2.0]])
-    # A fifth of five is one scenario wholly inside the tail: the next one is the quantile.
-    assert measures.value_at_risk(pnl, 0.2)[0] == 6.0
-    assert measures.value_at_risk(pnl, 0.19)[0] == 10.0
-    assert measures.value_at_risk_scenario(pnl, 0.2)[0] == 3
-
-
-def test_a_sure_gain_is_a_negative_value_at_risk() -> None:
-    pnl = np.array([[3.0, 5.0, 4.0]])
-    assert measures.value_at_risk(pnl, 0.05)[0] == -3.0
-    assert measures.expected_shortfall(pnl, 0.05)[0] == -3.0
-
-
-def test_nothing_at_risk_is_zero_and_never_minus_zero() -> None:
-    for pnl in (np.zeros((1, 100)), -np.zeros((1, 100)), np.zeros((1, 100), np.float32)):
-        assert math.copysign(1.0, measures.value_at_risk(pnl, 0.05)[0]) == 1.0
-        assert math.copysign(1.0, measures.expected_shortfall(pnl, 0.025)[0]) == 1.0
-
-
-@given(pnl=_matrices(2), tail=TAILS)
-def test_the_scenario_of_value_at_risk_lost_just_that(pnl: FloatArray, tail: float) -> None:
-    scenario = measures.value_at_risk_scenario(pnl, tail)
-    assert np.array_equal(-pnl[np.arange(2), scenario], measures.value_at_risk(pnl, tail))
-
-
-def test_the_scenario_of_value_at_risk_is_the_earliest_of_equals() -> None:
-    pnl = np.array([[0.0, -1.0, -5.0, -1.0, -1.0]])
-    assert measures.value_at_risk_scenario(pnl, 0.3)[0] == 1
-
-
-def test_expected_shortfall_by_hand() -> None:
-    pnl = np.array([[-10.0, -6.0, -2.0, 1.0, 3.0]])
-    # The worst 30 % of five scenarios: all of the -10, half of the -6.
-    assert measures.expected_shortfall(pnl, 0.3)[0] == pytest.approx((10 + 6 / 2) / 1.5)
-    # Less than one scenario: the worst.
-    assert measures.expected_shortfall(pnl, 0.05)[0] == 10.0
-
-
-@given(pnl=_matrices(2), tail=TAILS)
-def test_expected_shortfall_is_the_integral_of_value_at_risk(pnl: FloatArray, tail: float) -> None:
-    """Acerbi-Tasche's definition, (1/p) times the integral of the quantile over the tail, piece by piece."""
-    scenarios = pnl.shape[1]
-    loss = np.sort(-pnl, axis=1)[:, ::-1]
-    edge = np.minimum(np.arange(scenarios + 1) / scenarios, tail)
-    integral = (loss * np.diff(edge)).sum(axis=1) / tail
-    assert measures.expected_shortfall(pnl, tail) == pytest.approx(integral, rel=1e-9, abs=1e-6)
-
-
-@given(pnl=_matrices(2), tail=TAILS)
-def test_expected_shortfall_is_never_less_than_value_at_risk(pnl: FloatArray, tail: float) -> None:
-    assert (measures.expected_shortfall(pnl, tail) >= measures.value_at_risk(pnl, tail) - 1e-6).all()
-
-
-@given(pnl=_matrices(2), tail=TAILS)
-def test_holding_two_portfolios_together_is_never_riskier_than_apart(pnl: FloatArray, tail: float) -> None:
-    together = measures.expected_shortfall(pnl.sum(axis=0, keepdims=True), tail)
-    apart = measures.expected_shortfall(pnl, tail)
-    assert together.sum() <= apart.sum() + 1e-5
-
-
-@given(pnl=_matrices(2), tail=TAILS, factor=st.floats(0.01, 100.0), gift=st.floats(-1e4, 1e4))
-def test_tail_measures_scale_with_money_and_fall_by_what_is_given(
-    pnl: FloatArray, tail: float, factor: float, gift: float
-) -> None:
-    for risk in (measures.value_at_risk, measures.expected_shortfall):
-        assert risk(factor * pnl + gift, tail) == pytest.approx(factor * risk(pnl, tail) - gift, rel=1e-9, abs=1e-4)
-
-
-@given(pnl=_matrices(2), tail=TAILS, seed=st.integers(0, 99))
-def test_the_order_of_scenarios_does_not_matter_to_the_tail(pnl: FloatArray, tail: float, seed: int) -> None:
-    shuffled = np.random.default_rng(seed).permutation(pnl, axis=1)
-    assert np.array_equal(measures.value_at_risk(shuffled, tail), measures.value_at_risk(pnl, tail))
-    assert np.array_equal(measures.expected_shortfall(shuffled, tail), measures.expected_shortfall(pnl, tail))
-
-
-def test_published_figures_of_the_normal_law() -> None:
-    """Basel's comparison: ES 97.5 % of a normal is 2.3378 standard deviations, VaR 99 % is 2.3263."""
-    scenarios = 400_000
-    pnl = norm.ppf((np.arange(scenarios) + 0.5) / scenarios)[None, :]
-    assert measures.expected_shortfall(pnl, 0.025)[0] == pytest.approx(2.3378, abs=1e-4)
-    assert measures.value_at_risk(pnl, 0.01)[0] == pytest.approx(2.3263, abs=1e-4)
-    assert measures.value_at_risk(pnl, 0.05)[0] == pytest.approx(1.6449, abs=1e-4)
-
-
-@pytest.mark.parametrize("tail", [0.0, 1.0, -0.05, 5.0, math.nan])
-def test_a_tail_that_is_no_probability_is_refused(tail: float) -> None:
-    with pytest.raises(ValueError, match="no probability"):
-        measures.value_at_risk(np.zeros((1, 10)), tail)
-
-
-def test_a_tail_of_no_scenarios_is_refused() -> None:
-    with pytest.raises(ValueError, match="no scenarios"):
-        measures.expected_shortfall(np.zeros((1, 0)), 0.05)
-
-
-# --- returns ------------------------------------------------------------------------------------------------------
+# --- returns ----------------------------------------------------------------------------------------------------------
 
 
 def test_volatility_return_and_sharpe_ratio_by_hand() -> None:
@@ -156,6 +31,17 @@ def test_volatility_return_and_sharpe_ratio_by_hand() -> None:
     assert measures.expected_return(returns)[0] == pytest.approx(2.52)
     assert measures.volatility(returns)[0] == pytest.approx(math.sqrt(0.0008 / 3 * 252))
     assert measures.sharpe_ratio(returns, 0.0252)[0] == pytest.approx(0.0099 / math.sqrt(0.0008 / 3) * math.sqrt(252))
+
+
+def test_sortino_ratio_by_hand() -> None:
+    returns = np.array([[0.01, -0.01, 0.03, 0.01]])
+    # Of a hurdle of 0.0001 a day only the second return falls short, by 0.0101; the mean square is over all four.
+    assert measures.sortino_ratio(returns, 0.0252)[0] == pytest.approx(0.0099 / (0.0101 / 2) * math.sqrt(252))
+
+
+def test_what_never_falls_short_has_no_sortino_ratio() -> None:
+    assert math.isnan(measures.sortino_ratio(np.array([[0.0, 0.01, 0.02]]), 0.0)[0])
+    assert math.isnan(measures.sortino_ratio(np.ones((1, 0)), 0.0)[0])
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.001, -0.1, 1e-12])
@@ -174,6 +60,25 @@ def test_beta_by_hand() -> None:
     benchmark = np.array([0.01, -0.01, 0.02, -0.02])
     returns = np.stack([2.0 * benchmark + 0.005, np.full(4, 0.01), -benchmark])
     assert measures.beta(returns, benchmark) == pytest.approx([2.0, 0.0, -1.0], abs=1e-12)
+
+
+def test_tracking_error_by_hand() -> None:
+    benchmark = np.array([0.01, -0.01, 0.02, -0.02])
+    returns = np.stack([benchmark + np.array([0.01, -0.01, 0.01, -0.01]), benchmark + 0.005])
+    # Whoever beats the benchmark by the same every day does not stray from it.
+    expected = [math.sqrt(4 * 0.01**2 / 3 * 252), 0.0]
+    assert measures.tracking_error(returns, benchmark) == pytest.approx(expected, abs=1e-12)
+
+
+def test_sessions_without_a_benchmark_say_nothing_of_it() -> None:
+    rng = np.random.default_rng(8)
+    benchmark, returns = 0.01 * rng.standard_normal(200), 0.02 * rng.standard_normal((3, 200))
+    gaps = benchmark.copy()
+    gaps[[3, 77, 150]] = np.nan
+    kept = np.isfinite(gaps)
+    for measure in (measures.beta, measures.tracking_error):
+        assert measure(returns, gaps) == pytest.approx(measure(returns[:, kept], benchmark[kept]), rel=1e-12)
+        assert np.isnan(measure(returns, np.full(200, np.nan))).all()
 
 
 def test_beta_to_a_benchmark_that_never_moves_is_not_defined() -> None:
@@ -221,9 +126,32 @@ def test_float32_returns_are_summed_in_float64() -> None:
     assert measures.volatility(returns)[0] == pytest.approx(measures.volatility(wide)[0], rel=1e-12)
     assert measures.expected_return(returns)[0] == pytest.approx(measures.expected_return(wide)[0], rel=1e-12)
     assert measures.max_drawdown(returns)[0] == pytest.approx(measures.max_drawdown(wide)[0], rel=1e-12)
+    assert measures.sortino_ratio(returns, 0.0)[0] == pytest.approx(measures.sortino_ratio(wide, 0.0)[0], rel=1e-12)
 
 
-# --- concentration ------------------------------------------------------------------------------------------------
+def _of_both(returns: FloatArray, benchmark: FloatArray) -> dict[str, FloatArray]:
+    return {
+        "volatility": measures.volatility(returns),
+        "expected return": measures.expected_return(returns),
+        "Sharpe": measures.sharpe_ratio(returns, 0.01),
+        "Sortino": measures.sortino_ratio(returns, 0.01),
+        "beta": measures.beta(returns, benchmark),
+        "tracking error": measures.tracking_error(returns, benchmark),
+        "drawdown": measures.max_drawdown(returns),
+    }
+
+
+@settings(max_examples=50)
+@given(returns=arrays(np.float64, (6, 60), elements=st.floats(-0.5, 0.5)), seed=st.integers(0, 99))
+def test_what_is_said_of_a_portfolio_does_not_depend_on_its_neighbours(returns: FloatArray, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    benchmark, order = rng.standard_normal(60) * 0.01, rng.permutation(6)
+    together, shuffled = _of_both(returns, benchmark), _of_both(returns[order], benchmark)
+    for name, measured in together.items():
+        assert np.array_equal(measured[order], shuffled[name], equal_nan=True), name
+
+
+# --- concentration ----------------------------------------------------------------------------------------------------
 
 
 def test_effective_names_by_hand() -> None:
@@ -234,25 +162,71 @@ def test_effective_names_by_hand() -> None:
     assert measures.effective_names(csr_array(exposure)) == pytest.approx(expected, nan_ok=True)
 
 
-# --- sums of portfolios -------------------------------------------------------------------------------------------
+# --- all of them, and sums of portfolios ------------------------------------------------------------------------------
+
+
+def _of_two(first: float, second: float, count: int = 100) -> FloatArray:
+    """(1, scenario): two values in turn."""
+    return np.tile([first, second], count // 2)[None, :]
 
 
 def _aggregate(
-    pnl: FloatArray, market_value: float = 1_000.0, gross: float = 800.0, covered: float = 600.0
+    pnl: ScenarioPnl | FloatArray,
+    market_value: float = 1_000.0,
+    gross: float = 800.0,
+    long_run: FloatArray | None = None,
+    choice: Choice = STANDARD,
 ) -> measures.Measures:
-    benchmark = np.linspace(-0.01, 0.01, len(pnl))
-    return measures.aggregate(pnl, market_value, gross, 700.0, 300.0, 5.0, covered, benchmark, 0.01)
+    """Sums that come to a value of 1,000, long 750 and short 50; a P&L given alone is that of everything."""
+    if not isinstance(pnl, ScenarioPnl):
+        pnl = ScenarioPnl(pnl[None, :], pnl[None, :])
+    held = Holdings(*(np.array([each]) for each in (market_value, gross, 700.0, 300.0, np.nan, 5.0, 0.75)))
+    benchmark = np.linspace(-0.01, 0.01, pnl.historical.shape[1])
+    return measures.aggregate(held, pnl, pnl.historical if long_run is None else long_run, benchmark, choice)
 
 
 def test_an_aggregate_is_measured_as_one_portfolio() -> None:
-    pnl = np.random.default_rng(2).standard_normal(500) * 10.0
-    row = _aggregate(pnl).rows()[0]
-    assert row["var_95"] == np.quantile(-pnl, 0.95, method="inverted_cdf")
+    rng = np.random.default_rng(2)
+    pnl, filtered = rng.standard_normal(500) * 10.0, rng.standard_normal(500) * 20.0
+    row = _aggregate(ScenarioPnl(pnl[None, :], filtered[None, :])).rows()[0]
+    assert row["var_95"] == np.quantile(-filtered, 0.95, method="inverted_cdf")
     assert row["var_95_fraction"] == row["var_95"] / 1_000.0
     assert row["volatility"] == pytest.approx(np.std(pnl / 1_000.0, ddof=1) * math.sqrt(252))
+    assert row["tracking_error"] == pytest.approx(
+        np.std(pnl / 1_000.0 - np.linspace(-0.01, 0.01, 500), ddof=1) * math.sqrt(252)
+    )
     assert row["coverage"] == 0.75
     assert row["day_pnl"] == 5.0
     assert row["effective_names"] is None
+
+
+def test_long_and_short_by_hand() -> None:
+    row = _aggregate(np.linspace(-10.0, 12.0, 100)).rows()[0]
+    # 750 long and 50 short are 800 gross and 700 net.
+    assert (row["gross_exposure"], row["net_exposure"]) == (800.0, 700.0)
+    assert (row["long_exposure"], row["short_exposure"]) == (750.0, -50.0)
+
+
+def _swing_that_loses(percent: float, count: int) -> float:
+    """How much 1,000 must go up and down by in turn, for six months to lose that at 95 %, without any mean."""
+    return 1_000.0 * percent / 100.0 / (1.6449 * math.sqrt(126)) / math.sqrt(count / (count - 1))
+
+
+def test_both_risk_numbers_by_hand() -> None:
+    calm, stormy = _swing_that_loses(5.5, 400), _swing_that_loses(15.0, 100)
+    pnl = ScenarioPnl(_of_two(1.0, -1.0), _of_two(stormy, -stormy))
+    row = _aggregate(pnl, long_run=_of_two(calm, -calm, 400)).rows()[0]
+    # The anchors of 15 % and 5.5 %: the window as it was has no part in either.
+    assert row["risk_number"] == 70
+    assert row["risk_number_structural"] == 35
+
+
+def test_the_long_runs_mean_gives_back_of_both_risk_numbers() -> None:
+    calm, stormy = _swing_that_loses(5.5 + 6.3, 400), _swing_that_loses(15.0 + 6.3, 100)
+    # 0.5 a day on 1,000 is 6.3 % in 126 sessions; the filtered scenarios' own mean of 3 is no part of it.
+    pnl = ScenarioPnl(_of_two(1.0, -1.0), _of_two(stormy, -stormy) + 3.0)
+    row = _aggregate(pnl, long_run=_of_two(calm, -calm, 400) + 0.5).rows()[0]
+    assert (row["risk_number"], row["risk_number_structural"]) == (70, 35)
 
 
 @settings(max_examples=30)
@@ -269,20 +243,48 @@ def test_without_positive_value_there_is_money_and_no_fraction(market_value: flo
     undefined = {name for name, value in row.items() if value is None}
     assert undefined == {
         "var_95_fraction", "var_99_fraction", "es_975_fraction", "volatility", "expected_return", "sharpe_ratio",
-        "beta", "max_drawdown", "effective_names", "risk_number",
+        "sortino_ratio", "beta", "tracking_error", "max_drawdown", "effective_names", "risk_number",
+        "risk_number_structural",
     }  # fmt: skip
-
-
-def test_an_aggregate_of_no_exposure_claims_no_coverage() -> None:
-    assert _aggregate(np.zeros(100), gross=0.0, covered=0.0).coverage[0] == 0.0
 
 
 def test_a_row_has_the_published_names_and_plain_numbers() -> None:
     row = _aggregate(np.linspace(-10.0, 12.0, 100)).rows()[0]
     assert list(row) == [
-        "market_value", "gross_exposure", "net_exposure", "cash", "var_95", "var_99", "es_975", "var_95_fraction",
-        "var_99_fraction", "es_975_fraction", "volatility", "expected_return", "sharpe_ratio", "beta", "max_drawdown",
-        "effective_names", "risk_number", "day_pnl", "coverage",
+        "market_value", "gross_exposure", "net_exposure", "long_exposure", "short_exposure", "cash", "var_95",
+        "var_99", "es_975", "var_95_fraction", "var_99_fraction", "es_975_fraction", "volatility", "expected_return",
+        "sharpe_ratio", "sortino_ratio", "beta", "tracking_error", "max_drawdown", "effective_names", "risk_number",
+        "risk_number_structural", "day_pnl", "coverage",
     ]  # fmt: skip
-    assert type(row["risk_number"]) is int
-    assert {type(value) for name, value in row.items() if name != "risk_number"} == {float, type(None)}
+    numbers = ("risk_number", "risk_number_structural")
+    assert {type(row[name]) for name in numbers} == {int}
+    assert {type(value) for name, value in row.items() if name not in numbers} == {float, type(None)}
+
+
+def test_every_measure_of_a_row_is_one_of_a_snapshot() -> None:
+    row = _aggregate(np.linspace(-10.0, 12.0, 100)).rows()[0]
+    assert set(row) <= set(RiskSnapshot.__struct_fields__)
+
+
+@pytest.mark.parametrize("method", Method)
+def test_what_could_be_lost_follows_the_method_and_what_has_been_does_not(method: Method) -> None:
+    rng = np.random.default_rng(6)
+    pnl = ScenarioPnl(rng.standard_normal((1, 200)), 2.0 * rng.standard_normal((1, 200)))
+    model = Model(draws=200)
+    ours, default = (_aggregate(pnl, choice=Choice(each, model)) for each in (method, Method.FILTERED_HISTORICAL))
+    follows = {"var_95", "var_99", "es_975", "var_95_fraction", "var_99_fraction", "es_975_fraction"}
+    for field in dataclasses.fields(ours):
+        if field.name not in follows | {"var_95_scenario"}:
+            one, other = getattr(ours, field.name), getattr(default, field.name)
+            assert np.array_equal(one, other, equal_nan=True), field.name
+    if method in RELIVE:
+        relived = pnl.filtered if method is Method.FILTERED_HISTORICAL else pnl.historical
+        assert relived[0, ours.var_95_scenario[0]] == -ours.var_95[0]
+    else:
+        assert ours.var_95_scenario[0] == NO_SCENARIO
+    assert (ours.var_95[0] == default.var_95[0]) == (method is Method.FILTERED_HISTORICAL)
+
+
+def test_an_interpolated_value_at_risk_has_no_date() -> None:
+    choice = Choice(model=Model(quantile=Quantile.LINEAR))
+    assert _aggregate(np.linspace(-10.0, 12.0, 99), choice=choice).var_95_scenario[0] == NO_SCENARIO

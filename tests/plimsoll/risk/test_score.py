@@ -1,6 +1,7 @@
-"""The risk number: anchors, rounding, bands."""
+"""The risk number: anchors, rounding, bands, and who is at risk."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -9,7 +10,17 @@ from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
 from plimsoll.risk.arrays import FloatArray
-from plimsoll.risk.score import ANCHORS, RiskBand, risk_band, risk_number, risk_score, six_month_loss
+from plimsoll.risk.score import (
+    ANCHORS,
+    AT_RISK_NUMBER,
+    HYSTERESIS,
+    RiskBand,
+    is_at_risk,
+    risk_band,
+    risk_number,
+    risk_score,
+    six_month_loss,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -83,3 +94,82 @@ def test_what_is_not_defined_has_no_score() -> None:
 )
 def test_bands(number: int, band: RiskBand) -> None:
     assert risk_band(number) is band
+
+
+# --- at risk ----------------------------------------------------------------------------------------------------------
+
+NUMBERS = st.integers(1, 99)
+THRESHOLDS = st.integers(HYSTERESIS + 2, 99)
+"""A lower threshold cannot be left: no number is below its band."""
+
+
+def _history(numbers: list[int], threshold: int, at_first: bool = False) -> list[bool]:
+    """Whether a portfolio is at risk, at first and after each of its numbers."""
+    states = [at_first]
+    for number in numbers:
+        states.append(is_at_risk(number, threshold, states[-1]))
+    return states
+
+
+def _flips(states: list[bool]) -> int:
+    return sum(before != after for before, after in pairwise(states))
+
+
+def test_at_risk_by_hand() -> None:
+    numbers = [69, 70, 69, 67, 66, 69, 70]
+    assert _history(numbers, 70)[1:] == [False, True, True, True, False, False, True]
+
+
+def test_a_portfolio_without_a_number_is_not_at_risk() -> None:
+    assert not is_at_risk(None, 70, was_at_risk=False)
+    assert not is_at_risk(None, 70, was_at_risk=True)
+
+
+@given(NUMBERS, THRESHOLDS)
+def test_from_the_threshold_on_a_portfolio_is_at_risk_whatever_it_was(number: int, threshold: int) -> None:
+    if number >= threshold:
+        assert _history([number], threshold, True)[1] is _history([number], threshold, False)[1] is True
+    if number < threshold - HYSTERESIS:
+        assert _history([number], threshold, True)[1] is _history([number], threshold, False)[1] is False
+
+
+@given(st.data(), THRESHOLDS, st.booleans())
+def test_a_number_that_swings_within_the_band_changes_nothing(
+    data: st.DataObject, threshold: int, at_first: bool
+) -> None:
+    within = data.draw(st.lists(st.integers(threshold - HYSTERESIS, threshold - 1)))
+    assert _flips(_history(within, threshold, at_first)) == 0
+
+
+@given(st.data(), THRESHOLDS, st.booleans())
+def test_a_number_that_swings_about_either_edge_of_the_band_never_flips_twice(
+    data: st.DataObject, threshold: int, at_first: bool
+) -> None:
+    about_threshold = data.draw(st.lists(st.integers(threshold - HYSTERESIS, 99)))
+    about_leaving = data.draw(st.lists(st.integers(1, threshold - 1)))
+    assert _flips(_history(about_threshold, threshold, at_first)) <= 1
+    assert _flips(_history(about_leaving, threshold, at_first)) <= 1
+
+
+@given(st.lists(st.tuples(NUMBERS, NUMBERS)), THRESHOLDS)
+def test_the_riskier_of_two_portfolios_is_at_risk_whenever_the_other_is(
+    numbers: list[tuple[int, int]], threshold: int
+) -> None:
+    calmer = _history([min(pair) for pair in numbers], threshold)
+    riskier = _history([max(pair) for pair in numbers], threshold)
+    assert all(other for one, other in zip(calmer, riskier, strict=True) if one)
+
+
+@given(NUMBERS, st.tuples(THRESHOLDS, THRESHOLDS), st.booleans())
+def test_a_higher_threshold_never_adds_to_those_at_risk(
+    number: int, thresholds: tuple[int, int], was_at_risk: bool
+) -> None:
+    higher = is_at_risk(number, max(thresholds), was_at_risk)
+    assert is_at_risk(number, min(thresholds), was_at_risk) or not higher
+
+
+def test_the_band_at_the_default_threshold_is_worth_more_than_a_twentieth_of_the_loss() -> None:
+    still_at_risk = risk_score(_volatility_that_loses(15.0 * 0.95), np.zeros(1))
+    assert risk_number(still_at_risk)[0] >= AT_RISK_NUMBER - HYSTERESIS
+    no_longer = risk_score(_volatility_that_loses(15.0 * 0.93), np.zeros(1))
+    assert risk_number(no_longer)[0] < AT_RISK_NUMBER - HYSTERESIS
