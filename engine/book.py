@@ -30,6 +30,8 @@ SYMBOLS_MAX = 50_000
 NO_VERSION = -1
 NO_NAME = -1
 NEVER_PUBLISHED = -1
+RECENT_SESSIONS_MAX = 256
+"""Sessions of the live backtest kept one by one: the 250 of Basel's traffic light, in whole bytes."""
 TOLERANCES = list(RiskTolerance)
 
 _ROW = np.dtype(
@@ -55,10 +57,19 @@ _ROW = np.dtype(
         ("open", np.bool_),
         ("touched", np.bool_),
         ("restated", np.bool_),
+        ("judged", np.int32),
+        ("judged_from", np.int32),
+        ("judged_to", np.int32),
+        ("exceptions_95", np.int32),
+        ("exceptions_99", np.int32),
+        ("recent_95", np.uint8, (RECENT_SESSIONS_MAX // 8,)),
+        ("recent_99", np.uint8, (RECENT_SESSIONS_MAX // 8,)),
+        ("rejudged", np.bool_),
     ]
 )
 """`calculation_ms` is the sum over all calculations; `restated`: positions not yet written since they
-changed; `published_watermark`: the market watermark of the last snapshot of these positions."""
+changed; `published_watermark`: the market watermark of the last snapshot of these positions. Of the live backtest: how
+many sessions were judged, from which day to which (since 1970), and `rejudged`: not yet written since."""
 
 
 class Origin(NamedTuple):
@@ -139,7 +150,7 @@ class Book:
         self.advisors = Names()
         self.clients = Names()
         self.accounts = Names()
-        self.sectors = Names()
+        self.sector_names = Names()
         self.ids: list[str] = []
         self.row_of: dict[str, int] = {}
         self.rows = np.zeros(256, _ROW)
@@ -176,7 +187,7 @@ class Book:
         arena = self.arena
         arena.symbol[stretch] = symbols
         arena.quantity[stretch] = [position.quantity for position in update.positions]
-        arena.sector[stretch] = [_number(self.sectors, position.sector) for position in update.positions]
+        arena.sector[stretch] = [_number(self.sector_names, position.sector) for position in update.positions]
         stated = self.rows[row]
         stated["advisor"] = self.advisors.number(update.advisor_id)
         stated["client"] = _number(self.clients, update.client_id)
@@ -246,12 +257,19 @@ class Book:
             cash=float(stated["cash"]),
             symbols=[self.symbols.known[symbol] for symbol in self.arena.symbol[stretch].tolist()],
             quantities=self.arena.quantity[stretch].tolist(),
-            sectors=[_name(self.sectors, sector) for sector in self.arena.sector[stretch].tolist()],
+            sectors=[_name(self.sector_names, sector) for sector in self.arena.sector[stretch].tolist()],
             event_time_ns=int(stated["event_time_ns"]),
             version=None if version == NO_VERSION else version,
             source_partition=int(stated["partition"]),
             source_offset=int(stated["offset"]),
         )
+
+    def sectors(self) -> dict[int, str]:
+        """Sector by symbol number, as positions state it; where two disagree, one of them."""
+        held = self.arena.row[: self.arena.end] >= 0
+        sector = np.full(len(self.symbols), NO_NAME, np.int32)
+        sector[self.arena.symbol[: self.arena.end][held]] = self.arena.sector[: self.arena.end][held]
+        return {number: self.sector_names.known[sector[number]] for number in np.flatnonzero(sector >= 0).tolist()}
 
     # --- recovery state ------------------------------------------------------------------------------------------
 
@@ -259,7 +277,9 @@ class Book:
         """A copy of everything above that cannot be derived: what is saved at an epoch."""
         self._pack()
         return {
-            "names": [list(n.known) for n in (self.symbols, self.advisors, self.clients, self.accounts, self.sectors)],
+            "names": [
+                list(n.known) for n in (self.symbols, self.advisors, self.clients, self.accounts, self.sector_names)
+            ],
             "ids": list(self.ids),
             "rows": self.rows[: len(self.ids)].copy(),
             "arena": self.arena.resized(slice(0, self.arena.end), self.arena.end),
@@ -271,14 +291,14 @@ class Book:
     def recovered(cls, state: dict[str, Any]) -> Book:
         """The book that `recovery_state` described."""
         book = cls()
-        book.symbols, book.advisors, book.clients, book.accounts, book.sectors = map(Names, state["names"])
+        book.symbols, book.advisors, book.clients, book.accounts, book.sector_names = map(Names, state["names"])
         book.ids = list(state["ids"])
         book._closed, book._offsets = dict(state["closed"]), {k: dict(v) for k, v in state["offsets"].items()}
         book.row_of = {portfolio_id: row for row, portfolio_id in enumerate(book.ids) if portfolio_id}
         book._free = [row for row, portfolio_id in enumerate(book.ids) if not portfolio_id]
         book.rows = np.zeros(max(256, len(book.ids)), _ROW)
         book.rows[: len(book.ids)] = state["rows"]
-        book.rows["touched"] = book.rows["restated"] = book.rows["open"]
+        book.rows["touched"] = book.rows["restated"] = book.rows["rejudged"] = book.rows["open"]
         book.arena = state["arena"].resized(slice(0, state["arena"].end), max(1024, 2 * state["arena"].end))
         return book
 

@@ -14,9 +14,11 @@ from typing import Any, NamedTuple
 from engine.book import Book, Origin, admit
 from engine.market import Marks
 from plimsoll import messages, topics
-from plimsoll.errors import BadMessage, Reason
+from plimsoll.errors import BadMessage, PlimsollError, Reason
 from plimsoll.messages import DeadLetter
 
+STATE_FORMAT = 2
+"""Of the recovery state: another number, another layout."""
 RAW_SIZE_MAX = 64 * 1024
 """Bytes of a record that a dead letter keeps, so that the letter itself always fits the broker's limit."""
 
@@ -40,6 +42,10 @@ class Record(NamedTuple):
         return Origin(self.partition, self.offset, self.time_ms)
 
 
+class StateOfAnotherVersion(PlimsollError):
+    """The recovery state has another layout. Start with another recovery directory: the log has everything."""
+
+
 class Closed(NamedTuple):
     """A portfolio that its owner closed, and the statement number of its end."""
 
@@ -49,7 +55,10 @@ class Closed(NamedTuple):
 
 @dataclass(slots=True)
 class Ledger:
-    """The book, the marks, how far each market partition has been read, and the three counters."""
+    """The book, the marks, how far each market partition has been read, and the three counters.
+
+    `judged_to` is the newest session that the live backtest has counted; empty before the first.
+    """
 
     book: Book
     marks: Marks
@@ -62,6 +71,7 @@ class Ledger:
     """Closes are read again at every start; those below this offset were counted before."""
     closed: dict[str, Closed] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
+    judged_to: str = ""
 
     @property
     def market_watermark(self) -> int:
@@ -157,25 +167,32 @@ class Ledger:
     def recovery_state(self) -> dict[str, Any]:
         """A copy of what an epoch saves: positions, ticks, offsets and counters."""
         return {
+            "format": STATE_FORMAT,
             "book": self.book.recovery_state(),
             "marks": self.marks.recovery_state(),
             "read_to": dict(self.read_to),
             "counted": (self.applied, self.stale, self.dead_lettered),
+            "judged_to": self.judged_to,
         }
 
     @classmethod
-    def recovered(cls, state: dict[str, Any] | None, benchmark: str, window: int) -> Ledger:
+    def recovered(cls, state: dict[str, Any] | None, benchmark: str, window: int, decay: float) -> Ledger:
         """The ledger that `recovery_state` described; an empty one without a state."""
         if state is None:
             book = Book()
-            return cls(book, Marks(book.symbols, benchmark, window))
+            return cls(book, Marks(book.symbols, benchmark, window, decay))
+        if state.get("format") != STATE_FORMAT:
+            raise StateOfAnotherVersion(
+                "the recovery directory was written by another version of the engine: delete it, or give another one;"
+                " everything in it is built again from Kafka"
+            )
         book = Book.recovered(state["book"])
-        marks = Marks(book.symbols, benchmark, window)
+        marks = Marks(book.symbols, benchmark, window, decay)
         marks.recover(state["marks"])
         read_to = dict(state["read_to"])
         closes = {where: offset for where, offset in read_to.items() if where[0] == topics.MARKET_CLOSES.name}
         applied, stale, dead_lettered = state["counted"]
-        return cls(book, marks, applied, stale, dead_lettered, read_to, closes)
+        return cls(book, marks, applied, stale, dead_lettered, read_to, closes, judged_to=state["judged_to"])
 
 
 def _position(record: Record) -> str:

@@ -3,42 +3,70 @@
 A tick only replaces its symbol's mark and notes that it moved; a close only joins the sessions. Both are cheap, so
 thousands may arrive between two revaluations. What follows from them (the scenario set, the arrays of `Market`) is
 derived when it is asked for, and a restart derives it again.
+
+Only as many sessions are kept as a scenario set is made of, and beside them those at which a named stress began or
+ended: a symbol that traded through the crisis of 2008 repeats its own fall.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.book import Names
 from plimsoll.messages import Mark, MarketClose, MarketTick, ScenarioSetRecord
-from plimsoll.risk import scenarios
-from plimsoll.risk.scenarios import Opinion, ScenarioSet, returns_by_symbol
-from plimsoll.risk.valuation import Market
+from plimsoll.risk import scenarios, stress
+from plimsoll.risk.scenarios import Closes, Opinion, ScenarioSet, history_sessions
+from plimsoll.risk.valuation import Market, market_of
 
 UNMARKED_NS = 0
 """The mark time of a symbol that was never priced."""
+
+Sectors = Mapping[int, str]
+"""Sector by symbol number, as positions state it; the closes' own word goes before it."""
+
+
+class ClosedSession(NamedTuple):
+    """A session that can be judged: what was known before it, and what it brought.
+
+    market  as before the session: its marks are the previous closes, its scenarios those known then
+    move    (symbol,) change of price over the session; NaN where a close is missing
+    """
+
+    session: str
+    market: Market
+    move: NDArray[np.float64]
 
 
 class Marks:
     """The newest tick of every symbol, by the book's symbol numbers, and each session's closes."""
 
-    def __init__(self, symbols: Names, benchmark: str, window: int) -> None:
+    def __init__(self, symbols: Names, benchmark: str, window: int, decay: float) -> None:
         self.symbols = symbols
         self.benchmark = benchmark
         self.window = window
+        self.decay = decay
         self.price: NDArray[np.float64] = np.full(64, np.nan)
         self.time_ns: NDArray[np.int64] = np.full(64, UNMARKED_NS, np.int64)
         self.previous_close: NDArray[np.float64] = np.full(64, np.nan)
         self.moved: NDArray[np.bool_] = np.zeros(64, np.bool_)
         self.ticks: dict[str, MarketTick] = {}
-        self.closes: dict[str, dict[str, float]] = {}
+        self.closes: dict[str, NDArray[np.float64]] = {}
+        """Session to (symbol,) closes, by the numbers there were then; NaN where there is none."""
+        self.at_stress: dict[str, dict[str, float]] = {}
+        """The closes of the sessions at which a named stress began or ended."""
+        self.sectors: dict[str, tuple[str, str]] = {}
+        """Symbol to (session that said so, sector)."""
         self.scenario_set: ScenarioSet | None = None
         self.why_no_scenarios: str = "no session has closed yet"
         self._closes_changed = False
         self._market: Market | None = None
+        self._proxied: dict[str, Opinion] = {}
+        """What was said of the symbols whose scenarios are not all their own, when the market was derived."""
 
     # --- applying ------------------------------------------------------------------------------------------------
 
@@ -55,10 +83,18 @@ class Marks:
         self.ticks[tick.symbol] = tick
 
     def close(self, close: MarketClose) -> None:
-        """Add a session, or correct one; only the sessions of the window are kept."""
-        self.closes[close.session] = close.closes
+        """Add a session, or correct one; only those that a scenario set is made of are kept."""
+        numbers = [self.symbols.number(symbol) for symbol in close.closes]
+        row = np.full(len(self.symbols), np.nan)
+        row[numbers] = list(close.closes.values())
+        self.closes[close.session] = row
+        if close.session in stress.ANCHOR_SESSIONS:
+            self.at_stress[close.session] = close.closes
+        for symbol, sector in (close.sectors or {}).items():
+            if close.session >= self.sectors.get(symbol, ("", ""))[0]:
+                self.sectors[symbol] = (close.session, sector)
         self._closes_changed = True
-        if len(self.closes) > 2 * (self.window + 1):
+        if len(self.closes) > 2 * self._sessions_kept:
             self._forget_old_sessions()
 
     # --- deriving ------------------------------------------------------------------------------------------------
@@ -74,33 +110,57 @@ class Marks:
             return None
         self._closes_changed = False
         self._forget_old_sessions()
-        sessions = sorted(self.closes.items())
-        for symbol, price in sessions[-1][1].items():
-            number = self.symbols.number(symbol)
-            self._grow()
-            self.previous_close[number] = price
+        self._grow()
+        newest = self.closes[max(self.closes)]
+        self.previous_close[: len(newest)] = np.where(np.isnan(newest), self.previous_close[: len(newest)], newest)
         self._market = None
-        try:
-            new = scenarios.build(sessions, self.benchmark, self.window)
-        except (scenarios.TooFewObservations, scenarios.MissingBenchmark) as error:
-            self.why_no_scenarios = str(error)
-            return None
-        if self.scenario_set is not None and new.scenario_set_id == self.scenario_set.scenario_set_id:
+        new = self._set_after(max(self.closes))
+        if new is None or (self.scenario_set is not None and new.scenario_set_id == self.scenario_set.scenario_set_id):
             return None
         self.scenario_set = new
         return new
 
-    def valuation(self) -> Market | None:
-        """The arrays to value with, over all symbols known now; None while there is no scenario set."""
+    def valuation(self, sectors: Callable[[], Sectors]) -> Market | None:
+        """The arrays to value with, over all symbols known now; None while there is no scenario set.
+
+        sectors  asked only where a symbol needs a proxy
+        """
         if self.scenario_set is None:
             return None
         self._grow()
         count = len(self.symbols)
         if self._market is None or len(self._market.mark) != count:
-            self._market = self._derive(self.scenario_set, count)
+            opinions = self._opinions(sectors())
+            self._market = self._derive(self.scenario_set, opinions, self.price[:count], self.previous_close[:count])
+            proxied = self._market.valued & ~self._market.own_history
+            names = [self.symbols.known[number] for number in np.flatnonzero(proxied)]
+            self._proxied = {name: opinions[name] for name in names if name in opinions}
         else:
-            self._market.mark[:] = self.price[:count]
+            self._market.remark(self.price[:count])
         return self._market
+
+    def reconsider_proxies(self, sectors: Callable[[], Sectors]) -> bool:
+        """Whether something else is said now of a symbol that needs a proxy; the market is then derived anew."""
+        if not self._proxied:
+            return False
+        opinions = self._opinions(sectors())
+        if all(opinions[symbol] == said for symbol, said in self._proxied.items()):
+            return False
+        self._market = None
+        return True
+
+    def sessions_after(self, session: str) -> Iterator[ClosedSession]:
+        """The sessions that closed after this one and can be judged, oldest first."""
+        sessions = sorted(self.closes)
+        count = len(self.symbols)
+        for before, after in pairwise(sessions):
+            if after <= session:
+                continue
+            known = self._set_after(before)
+            if known is not None:
+                earlier, later = self._closes_of(before, count), self._closes_of(after, count)
+                market = self._derive(known, {}, np.where(np.isnan(later), np.nan, earlier), earlier)
+                yield ClosedSession(after, market, later - earlier)
 
     def take_moved(self) -> NDArray[np.bool_]:
         """Which symbols have another price than when last asked, (symbol,)."""
@@ -122,6 +182,7 @@ class Marks:
             beta=tick.beta,
             source=tick.source,
             session=tick.session,
+            average_daily_volume=tick.average_daily_volume,
         )
 
     # --- recovery state ------------------------------------------------------------------------------------------
@@ -137,20 +198,56 @@ class Marks:
 
     # --- within --------------------------------------------------------------------------------------------------
 
-    def _derive(self, scenario_set: ScenarioSet, count: int) -> Market:
+    @property
+    def _sessions_kept(self) -> int:
+        """One more than a set is made of, so that the set before the last session can be made again."""
+        return history_sessions(self.window, self.decay) + 2
+
+    def _set_after(self, session: str) -> ScenarioSet | None:
+        """The scenario set in force after a session's close; None, with the reason noted, where there is none."""
+        sessions = [each for each in sorted(self.closes) if each <= session][1 - self._sessions_kept :]
+        price = np.array([self._closes_of(each, len(self.symbols)) for each in sessions])
+        closed = np.flatnonzero(np.isfinite(price).any(axis=0)).tolist()
+        numbers = sorted(closed, key=self.symbols.known.__getitem__)
+        told = {each: closes for each, closes in self.at_stress.items() if each <= session}
+        try:
+            return scenarios.build(
+                Closes(tuple(sessions), tuple(self.symbols.known[number] for number in numbers), price[:, numbers]),
+                self.benchmark,
+                self.window,
+                decay=self.decay,
+                sectors={symbol: sector for symbol, (_, sector) in self.sectors.items()},
+                stress_returns=stress.own_returns(told),
+            )
+        except (scenarios.TooFewObservations, scenarios.MissingBenchmark) as error:
+            self.why_no_scenarios = str(error)
+            return None
+
+    def _derive(
+        self,
+        scenario_set: ScenarioSet,
+        opinions: Mapping[str, Opinion],
+        mark: NDArray[np.float64],
+        previous_close: NDArray[np.float64],
+    ) -> Market:
         """The arrays in the book's symbol order. float32: half the work, and 3e-7 of value at risk at most."""
-        opinions = {symbol: Opinion(tick.volatility, tick.beta) for symbol, tick in self.ticks.items()}
-        returns, own_history = returns_by_symbol(scenario_set, self.symbols.known[:count], opinions, np.float32)
-        return Market(
-            mark=self.price[:count].copy(),
-            previous_close=self.previous_close[:count].copy(),
-            returns=returns,
-            own_history=own_history,
-            benchmark_returns=scenario_set.benchmark_returns,
-        )
+        known = self.symbols.known[: len(mark)]
+        return market_of(scenario_set, known, opinions, mark.copy(), previous_close.copy(), np.float32)
+
+    def _opinions(self, sectors: Sectors) -> dict[str, Opinion]:
+        """What others say of every symbol that has a price."""
+        return {
+            symbol: Opinion(tick.volatility, tick.beta, sectors.get(self.symbols.number(symbol)))
+            for symbol, tick in self.ticks.items()
+        }
+
+    def _closes_of(self, session: str, count: int) -> NDArray[np.float64]:
+        """(symbol,) one session's closes by today's numbers."""
+        row = self.closes[session]
+        return np.concatenate([row, np.full(count - len(row), np.nan)])
 
     def _forget_old_sessions(self) -> None:
-        for session in sorted(self.closes)[: -(self.window + 1)]:
+        for session in sorted(self.closes)[: -self._sessions_kept]:
             del self.closes[session]
 
     def _grow(self) -> None:
@@ -169,9 +266,12 @@ def scenario_set_record(scenario_set: ScenarioSet) -> ScenarioSetRecord:
     """A scenario set as it is served to other programs."""
     return ScenarioSetRecord(
         scenario_set_id=scenario_set.scenario_set_id,
-        method=scenario_set.method,
-        benchmark=scenario_set.benchmark,
-        symbols=list(scenario_set.symbols),
-        sessions=list(scenario_set.sessions),
-        returns=scenario_set.returns.tobytes(),
+        benchmark=scenario_set.benchmark or "",
+        window=scenario_set.window,
+        decay=scenario_set.decay,
+        symbols=list(scenario_set.closes.symbols),
+        sessions=list(scenario_set.closes.sessions),
+        closes=scenario_set.closes.price.tobytes(),
+        sectors=dict(scenario_set.sectors),
+        stress_returns={stress_id: dict(returns) for stress_id, returns in scenario_set.stress_returns.items()},
     )

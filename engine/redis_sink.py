@@ -79,9 +79,9 @@ local function channel(advisor)
   end
   return said[advisor]
 end
-for i = 2, #ARGV, 8 do
+for i = 2, #ARGV, 9 do
   local id, advisor, sequence, score = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3]
-  local snapshot, positions, minute, point = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7]
+  local snapshot, positions, minute, point, judged = ARGV[i + 4], ARGV[i + 5], ARGV[i + 6], ARGV[i + 7], ARGV[i + 8]
   local had, advisor_had, partition_had = stored(id)
   local _, _, partition = head_of(snapshot)
   if had and partition ~= partition_had then
@@ -94,6 +94,7 @@ for i = 2, #ARGV, 8 do
     redis.call('ZADD', '{keys.by_risk()}', score, id)
     redis.call('ZADD', '{keys.by_risk("")}' .. advisor, score, id)
     if positions ~= '' then redis.call('SET', '{keys.portfolio("")}' .. id, positions) end
+    if judged ~= '' then redis.call('SET', '{keys.backtest("")}' .. id, judged) end
     if floor and not had then redis.call('HDEL', '{keys.CLOSED}', id) end
     if not had or advisor_had ~= advisor or positions ~= '' then
       redis.call('ZADD', '{keys.by_id()}', 0, id)
@@ -120,7 +121,8 @@ for _, advisor in ipairs(order) do
 end
 return elsewhere
 """
-"""ARGV: history points kept; for each portfolio id, advisor, sequence, score, snapshot, positions, minute, point.
+"""ARGV: history points kept; for each portfolio id, advisor, sequence, score, snapshot, positions, minute, point, and
+backtest.
 
 Returns, flat, each portfolio whose stored snapshot came through another partition, and which."""
 
@@ -130,7 +132,8 @@ for i = 1, #ARGV, 2 do
   local had, advisor = stored(id)
   if not had or newer(sequence, had) then
     redis.call('HSET', '{keys.CLOSED}', id, sequence)
-    redis.call('DEL', '{keys.risk("")}' .. id, '{keys.portfolio("")}' .. id, '{keys.history("")}' .. id)
+    redis.call('DEL', '{keys.risk("")}' .. id, '{keys.portfolio("")}' .. id, '{keys.history("")}' .. id,
+      '{keys.backtest("")}' .. id)
     redis.call('ZREM', '{keys.by_risk()}', id)
     redis.call('ZREM', '{keys.by_id()}', id)
     if advisor then
@@ -275,7 +278,7 @@ def _arguments(some: Sequence[Publication]) -> list[str | bytes | float | int]:
     for one in some:
         flat += (
             one.portfolio_id, one.advisor_id, one.sequence, one.risk_score, one.snapshot, one.positions,
-            one.minute_ms, one.point,
+            one.minute_ms, one.point, one.backtest,
         )  # fmt: skip
     return flat
 

@@ -19,9 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from engine.backtest import backtest_record
 from engine.book import NO_NAME, TOLERANCES, Book
 from engine.market import UNMARKED_NS, Marks
 from plimsoll.messages import AdvisorPnl, RiskPoint, RiskSnapshot, encode
+from plimsoll.risk.arrays import FloatArray
+from plimsoll.risk.measures import Choice
 from plimsoll.risk.scenarios import ScenarioSet
 from plimsoll.risk.valuation import Market, revalue, scenario_pnl
 
@@ -47,6 +50,8 @@ class Publication:
     minute_ms: int
     """The minute that `point` belongs to; 0 where this minute has its point already."""
     point: bytes
+    backtest: bytes = b""
+    """The `BacktestRecord`; empty where it is unchanged since it was last written, or there is none yet."""
 
 
 def sequence_of(statement: int, market_watermark: int) -> str:
@@ -62,13 +67,14 @@ def publications(
     rows: NDArray[np.int64],
     *,
     market_watermark: int,
-    risk_free: float,
+    choice: Choice,
+    scale: FloatArray | None,
     now_ns: int,
 ) -> list[Publication]:
-    """Compute and encode the snapshots of `rows`."""
+    """Compute and encode the snapshots of `rows`; `choice` and `scale` as `valuation.revalue` takes them."""
     began = time.perf_counter()
     positions = book.positions(rows)
-    measures = revalue(positions, book.rows["cash"][rows], market, risk_free)
+    measures = revalue(positions, book.rows["cash"][rows], market, choice, scale)
     newest_ns, oldest_ns = _mark_times(marks, positions, book.rows["event_time_ns"][rows])
     unpriced = np.isnan(market.mark)
     incomplete = _held_among(book, rows, positions, unpriced)
@@ -76,7 +82,7 @@ def publications(
     each_ms = (time.perf_counter() - began) * 1e3 / max(1, len(rows))
     book.rows["calculations"][rows] += 1
     book.rows["calculation_ms"][rows] += each_ms
-    step = _Step(book, scenario_set, market_watermark, now_ns, each_ms, incomplete, proxied)
+    step = _Step(book, scenario_set, choice.method, market_watermark, now_ns, each_ms, incomplete, proxied)
     columns = zip(
         rows.tolist(),
         *(book.rows[name][rows].tolist() for name in _COLUMNS),
@@ -90,12 +96,12 @@ def publications(
     made = [_publication(step, one) for one in map(_Valued._make, columns)]
     book.rows["history_minute"][rows] = step.minute
     book.rows["published_watermark"][rows] = market_watermark
-    book.rows["restated"][rows] = False
+    book.rows["restated"][rows] = book.rows["rejudged"][rows] = False
     return made
 
 
 def advisor_pnl(
-    book: Book, marks: Marks, market: Market, scenario_set: ScenarioSet, now_ns: int
+    book: Book, marks: Marks, market: Market, scenario_set: ScenarioSet, scale: FloatArray | None, now_ns: int
 ) -> dict[str, AdvisorPnl]:
     """Scenario P&L of each advisor, summed over the portfolios of this book.
 
@@ -107,13 +113,15 @@ def advisor_pnl(
     positions = book.positions(rows)
     mark = np.nan_to_num(market.mark, nan=0.0)
     belongs = csr_array((np.ones(len(rows)), (advisor, np.arange(len(rows)))), shape=(len(book.advisors), len(rows)))
-    exposure = (belongs @ positions).multiply(mark).tocsr()
+    # Dense: an advisor's clients together hold most of what there is.
+    exposure = (belongs @ positions).toarray() * mark
     gross = belongs @ (abs(positions) @ mark)
     covered = belongs @ (abs(positions) @ (mark * market.own_history))
     net = exposure.sum(axis=1)
     cash = belongs @ book.rows["cash"][rows]
     day_pnl = (belongs @ positions) @ np.nan_to_num(market.mark - market.previous_close, nan=0.0)
-    pnl = np.asarray(scenario_pnl(exposure, market.returns), np.float64)
+    pnl = scenario_pnl(exposure if scale is None else exposure * scale, market.filtered).astype(np.float64)
+    long_run_pnl = scenario_pnl(exposure, market.long_run).astype(np.float64)
     as_of = np.full(len(book.advisors), marks.time_ns.max())
     np.maximum.at(as_of, advisor, book.rows["event_time_ns"][rows])
     count = np.bincount(advisor, minlength=len(book.advisors))
@@ -130,6 +138,7 @@ def advisor_pnl(
             as_of_ns=int(as_of[i]),
             calculated_at_ns=now_ns,
             pnl=pnl[i].tobytes(),
+            long_run_pnl=long_run_pnl[i].tobytes(),
         )
         for i in np.flatnonzero(count).tolist()
     }
@@ -150,6 +159,7 @@ class _Valued(NamedTuple):
     history_minute: int
     published_watermark: int
     restated: bool
+    rejudged: bool
     newest_ns: int
     oldest_ns: int
     risk_score: float
@@ -167,6 +177,7 @@ class _Step:
 
     book: Book
     scenario_set: ScenarioSet
+    method: str
     market_watermark: int
     now_ns: int
     each_ms: float
@@ -181,6 +192,7 @@ class _Step:
 def _publication(step: _Step, one: _Valued) -> Publication:
     snapshot = _snapshot(step, one)
     due = step.minute != one.history_minute
+    judged = backtest_record(step.book, one.row) if one.restated or one.rejudged else None
     return Publication(
         portfolio_id=snapshot.portfolio_id,
         advisor_id=snapshot.advisor_id,
@@ -188,6 +200,7 @@ def _publication(step: _Step, one: _Valued) -> Publication:
         risk_score=one.risk_score,
         snapshot=encode(snapshot),
         positions=encode(step.book.record(one.row)) if one.restated else b"",
+        backtest=b"" if judged is None else encode(judged),
         again=one.published_watermark == step.market_watermark,
         minute_ms=step.minute * 60_000 if due else 0,
         point=encode(_point(snapshot)) if due else b"",
@@ -204,11 +217,11 @@ def _snapshot(step: _Step, one: _Valued) -> RiskSnapshot:
         risk_tolerance=TOLERANCES[one.tolerance],
         as_of_ns=one.newest_ns,
         calculated_at_ns=step.now_ns,
-        method=scenario_set.method,
+        method=step.method,
         horizon_days=HORIZON_DAYS,
         observations=scenario_set.observations,
         scenario_set_id=scenario_set.scenario_set_id,
-        var_95_scenario_date=scenario_set.sessions[one.var_95_scenario],
+        var_95_scenario_date=scenario_set.scenario_sessions[one.var_95_scenario],
         incomplete_symbols=step.incomplete.get(one.row, _NONE),
         proxied_symbols=step.proxied.get(one.row, _NONE),
         oldest_price_ns=None if one.oldest_ns == _NEVER else one.oldest_ns,

@@ -23,11 +23,16 @@ from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from engine.backtest import judge
 from engine.ledger import Ledger
 from engine.market import scenario_set_record
 from engine.revalue import Publication, advisor_pnl, publications, sequence_of
 from engine.sources import Poll
 from plimsoll.messages import AdvisorPnl, DeadLetter, Heartbeat, Mark, ScenarioSetRecord
+from plimsoll.risk.arrays import FloatArray
+from plimsoll.risk.measures import Choice
+from plimsoll.risk.methods import Method, Model
+from plimsoll.risk.valuation import Market, live_scale
 from plimsoll.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -72,7 +77,10 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         self._worker_index = worker_index
         self._workers = workers
         self._clock = clock
-        self._ledger = Ledger.recovered(resume_state, settings.benchmark, settings.scenarios)
+        self._ledger = Ledger.recovered(resume_state, settings.benchmark, settings.scenarios, settings.decay)
+        self._choice = Choice(
+            Method(settings.method), Model(decay=settings.decay, age_decay=settings.age_decay), settings.risk_free
+        )
         self._caught_up = False
         self._started_ns = clock()
         self._beat_ns = 0
@@ -134,8 +142,10 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             self._beat_ns = now_ns
             self._last_state = state
             windows[-1].heartbeat = self._heartbeat(now_ns, state)
-            if (market := self._ledger.marks.valuation()) and (scenario_set := self._ledger.marks.scenario_set):
-                windows[-1].advisors = advisor_pnl(self._ledger.book, self._ledger.marks, market, scenario_set, now_ns)
+            book, marks = self._ledger.book, self._ledger.marks
+            if (market := marks.valuation(book.sectors)) and (scenario_set := marks.scenario_set):
+                scale = self._scale(market)
+                windows[-1].advisors = advisor_pnl(book, marks, market, scenario_set, scale, now_ns)
         return [each for each in windows if each]
 
     def _closed(self) -> list[tuple[str, str]]:
@@ -144,11 +154,13 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         return [(one.portfolio_id, sequence_of(one.statement, watermark)) for one in self._ledger.take_closed()]
 
     def _follow_market(self, window: Window, *, again: bool) -> None:
-        """Roll the scenario set, note whom the moved marks touch, and say what changed."""
+        """Roll the scenario set, judge the session, note whom the moved marks touch, and say what changed."""
         book, marks = self._ledger.book, self._ledger.marks
         rolled = marks.roll()
         if rolled is not None:
             log.info("scenario set %s: %d scenarios", rolled.scenario_set_id, rolled.observations)
+            self._judge()
+        if rolled is not None or (again and marks.reconsider_proxies(book.sectors)):
             book.rows["touched"] |= book.rows["open"]
         moved = marks.take_moved()
         if moved.any():
@@ -158,8 +170,19 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             symbols = marks.ticks.keys() if again or rolled else self._moved_marks & marks.ticks.keys()
             window.marks = {symbol: marks.mark(symbol) for symbol in symbols}
             self._moved_marks = set()
-        if (rolled or again) and marks.scenario_set:
+        if (rolled or (again and self._beats % self._settings.republish_seconds == 0)) and marks.scenario_set:
             window.scenario_set = scenario_set_record(marks.scenario_set)
+
+    def _judge(self) -> None:
+        """Count the exceptions of each session that closed since the last one counted; of none at the very start."""
+        ledger = self._ledger
+        newest = ledger.marks.last_session or ""
+        for closed in ledger.marks.sessions_after(ledger.judged_to or newest):
+            judge(ledger.book, closed, self._choice)
+        ledger.judged_to = max(ledger.judged_to, newest)
+
+    def _scale(self, market: Market) -> FloatArray | None:
+        return live_scale(market, self._settings.decay) if self._settings.live_volatility else None
 
     def _offer_slice_again(self) -> None:
         """Touch every n-th portfolio, another slice each second, positions included."""
@@ -172,10 +195,11 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
 
     def _revalue(self, now_ns: int, *, everything: bool) -> list[Window]:
         book, marks = self._ledger.book, self._ledger.marks
-        market, scenario_set = marks.valuation(), marks.scenario_set
+        market, scenario_set = marks.valuation(book.sectors), marks.scenario_set
         if market is None or scenario_set is None:
             return []
         rows = np.flatnonzero(book.rows["touched"] & book.rows["open"]) if everything else self._due(now_ns)
+        scale = self._scale(market)
         book.rows["touched"][rows] = False
         book.rows["published_ns"][rows] = now_ns
         steps = []
@@ -188,7 +212,8 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
                 scenario_set,
                 rows[first : first + PORTFOLIOS_PER_STEP_MAX],
                 market_watermark=self._ledger.market_watermark,
-                risk_free=self._settings.risk_free,
+                choice=self._choice,
+                scale=scale,
                 now_ns=now_ns,
             )
             self._calculations += len(made)

@@ -39,6 +39,11 @@ def history(portfolio_id: str) -> str:
     return f"history:{portfolio_id}"
 
 
+def backtest(portfolio_id: str) -> str:
+    """The string that holds a portfolio's live backtest, a `BacktestRecord` as JSON."""
+    return f"backtest:{portfolio_id}"
+
+
 def scenario_set(scenario_set_id: str) -> str:
     """The string that holds one immutable `ScenarioSetRecord` as JSON."""
     return f"scenario-set:{scenario_set_id}"

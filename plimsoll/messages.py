@@ -92,6 +92,8 @@ class MarketTick(Struct, frozen=True, gc=False):
     """`replay` for historical prices; absent for a live feed."""
     session: Annotated[str, Meta(max_length=10)] | None = None
     """The historical session that a replayed price belongs to."""
+    average_daily_volume: float | None = None
+    """Units traded on a usual day: how quickly a position could be sold."""
 
 
 class MarketClose(Struct, frozen=True, gc=False):
@@ -100,6 +102,8 @@ class MarketClose(Struct, frozen=True, gc=False):
     session: str
     closes: dict[Identifier, float]
     source: Annotated[str, Meta(max_length=32)] | None = None
+    sectors: dict[Identifier, Annotated[str, Meta(max_length=64)]] | None = None
+    """Whose sector is whose, as far as this session says so; the newest session that names a symbol wins."""
 
 
 # --- of our own making ------------------------------------------------------------------------------------------------
@@ -126,6 +130,9 @@ class RiskSnapshot(Struct, frozen=True, gc=False):
     market_value: float
     gross_exposure: float
     net_exposure: float
+    long_exposure: float
+    short_exposure: float
+    """Negative, so that long and short add up to net."""
     cash: float
     var_95: float
     var_99: float
@@ -136,10 +143,15 @@ class RiskSnapshot(Struct, frozen=True, gc=False):
     volatility: float | None
     expected_return: float | None
     sharpe_ratio: float | None
+    sortino_ratio: float | None
     beta: float | None
+    tracking_error: float | None
     max_drawdown: float | None
     effective_names: float | None
     risk_number: int | None
+    """Current: swinging as the scenarios do, filtered to the volatility of now."""
+    risk_number_structural: int | None
+    """Swinging as the long run did, five years where history allows."""
     day_pnl: float
     method: str
     horizon_days: int
@@ -188,21 +200,29 @@ class Mark(Struct, frozen=True, gc=False):
     beta: float | None = None
     source: str | None = None
     session: str | None = None
+    average_daily_volume: float | None = None
 
 
 class ScenarioSetRecord(Struct, frozen=True):
-    """One immutable scenario set. `returns` is float64, C order, (session, symbol), in base64 on the wire."""
+    """One immutable scenario set, as what it is made from: whoever builds it again arrives at the same id.
+
+    `closes` is float64, C order, (session, symbol), NaN where there is none, in base64 on the wire.
+    """
 
     scenario_set_id: str
-    method: str
     benchmark: str
+    window: int
+    decay: float
     symbols: list[str]
     sessions: list[str]
-    returns: bytes
+    closes: bytes
+    sectors: dict[str, str]
+    stress_returns: dict[str, dict[str, float]]
+    """What each symbol did through a named stress, of those that traded through it."""
 
 
 class AdvisorPnl(Struct, frozen=True):
-    """One worker's portfolios of one advisor, summed. `pnl` is float64 by scenario, in base64 on the wire."""
+    """One worker's portfolios of one advisor, summed. Both P&L vectors are float64, in base64 on the wire."""
 
     scenario_set_id: str
     portfolios: int
@@ -216,6 +236,26 @@ class AdvisorPnl(Struct, frozen=True):
     as_of_ns: int
     calculated_at_ns: int
     pnl: bytes
+    """By scenario, filtered to the volatility of now."""
+    long_run_pnl: bytes
+    """By session of the long run, returns as they were; its newest are those of the scenarios."""
+
+
+class BacktestRecord(Struct, frozen=True, gc=False):
+    """How often a portfolio lost more than its value at risk had said, counted at each session's close.
+
+    `recent_95` and `recent_99` hold a character a session, the newest last, `1` for an exception, `0` for none.
+    """
+
+    portfolio_id: str
+    first_session: str
+    last_session: str
+    sessions: int
+    """Judged since the engine first saw the portfolio at a close."""
+    exceptions_95: int
+    exceptions_99: int
+    recent_95: str
+    recent_99: str
 
 
 class RiskPoint(Struct, frozen=True, gc=False):
@@ -340,6 +380,7 @@ def decode_market_tick(key: bytes | None, value: bytes, now_ns: int) -> MarketTi
     _require_range(tick.volatility, "volatility", least=0.0, most=10.0)
     _require_range(tick.beta, "beta", least=-20.0, most=20.0)
     _require_range(tick.expected_return, "expected_return", least=-10.0, most=10.0)
+    _require_range(tick.average_daily_volume, "average_daily_volume", least=0.0, most=QUANTITY_MAX)
     event_time_ns(tick.timestamp, now_ns)
     return tick
 

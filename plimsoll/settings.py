@@ -65,6 +65,10 @@ def _number(least: float, most: float) -> Callable[[str], float]:
     return read
 
 
+def _switch(text: str) -> bool:
+    return _one_of("off", "on")(text) == "on"
+
+
 def _brokers(text: str) -> str:
     for broker in text.split(","):
         host, colon, port = broker.strip().rpartition(":")
@@ -115,6 +119,33 @@ class Settings:
         "0.0",
         _number(-0.2, 1.0),
         "Annual risk-free rate of the Sharpe ratio, a fraction",
+    )
+    method: str = _setting(
+        "PLIMSOLL_METHOD",
+        "filtered_historical",
+        _one_of("filtered_historical", "historical", "age_weighted"),
+        "How scenarios are lived through again: filtered_historical, historical or age_weighted",
+    )
+    decay: float = _setting(
+        "PLIMSOLL_DECAY",
+        "0.94",
+        _number(0.5, 0.999),
+        "Decay of variance a session (lambda), by which scenarios are filtered",
+    )
+    age_decay: float = _setting(
+        "PLIMSOLL_AGE_DECAY", "0.99", _number(0.5, 0.9999), "Decay of a scenario's weight a session, of age_weighted"
+    )
+    live_volatility: bool = _setting(
+        "PLIMSOLL_LIVE_VOLATILITY", "off", _switch, "on: today's move counts towards the volatility of now"
+    )
+    limit_name_fraction: float = _setting(
+        "PLIMSOLL_LIMIT_NAME_FRACTION", "0.25", _number(0.01, 1.0), "What-if warns of a larger share in one name"
+    )
+    limit_leverage: float = _setting(
+        "PLIMSOLL_LIMIT_LEVERAGE", "1.5", _number(0.1, 100.0), "What-if warns of more gross exposure over market value"
+    )
+    limit_var_99_fraction: float = _setting(
+        "PLIMSOLL_LIMIT_VAR_99_FRACTION", "0.1", _number(0.001, 10.0), "What-if warns of a larger 99 % value at risk"
     )
     republish_seconds: int = _setting(
         "PLIMSOLL_REPUBLISH_SECONDS",

@@ -113,8 +113,9 @@ def generate(
         float, typer.Option(callback=_above_zero(), help="Seconds in which one session is played.")
     ] = 20.0,
     history: Annotated[
-        int, typer.Option(min=1, help="Sessions of closes published before --from, or all there are.")
-    ] = 501,
+        int | None,
+        typer.Option(min=1, help="Sessions of closes published before --from.", show_default="all there are"),
+    ] = None,
     ticks_per_second: Annotated[
         float | None,
         typer.Option(
@@ -145,14 +146,14 @@ def generate(
             Firm(num_portfolios, advisors, seed, replay.closes.of(first - 1)),
             replay,
             first,
-            min(history, first),
+            first if history is None else min(history, first),
             pace,
             updates_per_portfolio,
             portfolio_interval,
             duration,
         )
         logs.configure(told.log_level)
-        if task.history < history:
+        if history is not None and task.history < history:
             _log.warning("only %d sessions lie before %s, publishing those", first, replay.closes.sessions[first])
         raise typer.Exit(asyncio.run(_until_stopped(task, told)))
     except PlimsollError as error:

@@ -19,6 +19,7 @@ import numpy as np
 from plimsoll import topics
 from plimsoll.messages import MarketClose, MarketTick, PortfolioUpdate, encode
 from producer import market
+from producer.closes import SECTORS
 from producer.portfolios import Firm, rebalance
 
 if TYPE_CHECKING:
@@ -239,6 +240,6 @@ class Stream:
 
 
 def close_record(closes: Closes, index: int) -> Record:
-    """The record of one session's closes, as it lies in `market-closes`."""
+    """The record of one session's closes, as it lies in `market-closes`, with whose sector is whose."""
     session = closes.sessions[index]
-    return session.encode(), encode(MarketClose(session, closes.of(index), market.SOURCE))
+    return session.encode(), encode(MarketClose(session, closes.of(index), market.SOURCE, dict(SECTORS)))

@@ -25,14 +25,20 @@ def _rows(name: str) -> list[list[str]]:
 
 
 @pytest.fixture(scope="session")
-def sessions() -> list[tuple[str, dict[str, float]]]:
-    """The last 501 sessions of real closes, the index among them: 500 scenarios."""
+def all_sessions() -> list[tuple[str, dict[str, float]]]:
+    """Every session of real closes there is, the index among them."""
     stocks, index = _rows("sp500_dataset.csv.gz"), _rows("sp500_index.csv.gz")
     symbols = stocks[0][1:]
     return [
         (row[0], {**dict(zip(symbols, map(float, row[1:]), strict=True)), BENCHMARK: float(at[1])})
-        for row, at in zip(stocks[-501:], index[-501:], strict=True)
+        for row, at in zip(stocks[1:], index[1:], strict=True)
     ]
+
+
+@pytest.fixture(scope="session")
+def sessions(all_sessions: list[tuple[str, dict[str, float]]]) -> list[tuple[str, dict[str, float]]]:
+    """The last 501 of them: 500 scenarios."""
+    return all_sessions[-501:]
 
 
 class Feed:
@@ -46,8 +52,10 @@ class Feed:
         self._next[topic.name, partition] = offset + 1
         return Record(topic.name, partition, offset, key, value)
 
-    def close(self, session: str, closes: dict[str, float]) -> Record:
-        return self.record(topics.MARKET_CLOSES, session.encode(), encode(MarketClose(session, closes)))
+    def close(self, session: str, closes: dict[str, float], sectors: dict[str, str] | None = None) -> Record:
+        return self.record(
+            topics.MARKET_CLOSES, session.encode(), encode(MarketClose(session, closes, sectors=sectors))
+        )
 
     def tick(self, symbol: str, price: float, **opinion: float) -> Record:
         return self.record(topics.MARKET_DATA, symbol.encode(), encode(MarketTick(symbol, price, **opinion)))
@@ -73,7 +81,7 @@ def feed() -> Feed:
 @pytest.fixture
 def ledger() -> Ledger:
     """An empty ledger with a window of 500."""
-    return Ledger.recovered(None, BENCHMARK, 500)
+    return Ledger.recovered(None, BENCHMARK, 500, 0.94)
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_a_closed_portfolio_is_told_of_once_and_not_if_it_opens_again(take: Take
 def test_closes_read_again_after_a_restart_are_not_counted_again(take: Take, feed: Any) -> None:
     closes = [feed.close("2020-02-03", {"A": 1.0}), feed.close("2020-02-04", {"A": 2.0})]
     before = take([*closes, feed.tick("A", 3.0)])
-    after = Ledger.recovered(pickle.loads(pickle.dumps(before.recovery_state())), "SP500", 500)
+    after = Ledger.recovered(pickle.loads(pickle.dumps(before.recovery_state())), "SP500", 500, 0.94)
     for record in [*closes, feed.close("2020-02-05", {"A": 3.0})]:
         after.take(record, NOW_NS)
     assert (before.applied, after.applied) == (3, 4)
@@ -129,7 +129,7 @@ records = st.lists(
 def test_whatever_arrives_is_counted_exactly_once_and_nothing_is_raised(
     some: list[tuple[topics.Topic, bytes | None, bytes | None]],
 ) -> None:
-    ledger = Ledger.recovered(None, "SP500", 500)
+    ledger = Ledger.recovered(None, "SP500", 500, 0.94)
     for offset, (topic, key, value) in enumerate(some):
         ledger.take(Record(topic.name, 0, offset, key, value), NOW_NS)
     assert ledger.applied + ledger.stale + ledger.dead_lettered == len(some)

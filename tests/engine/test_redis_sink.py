@@ -142,7 +142,7 @@ def test_one_point_of_history_a_minute_however_often_it_is_written(writer: Redis
 
 def test_a_worker_that_lags_does_not_put_an_older_scenario_set_back(writer: RedisWriter, client: redis.Redis) -> None:
     def served(scenario_set_id: str) -> ScenarioSetRecord:
-        return ScenarioSetRecord(scenario_set_id, "historical", "SP500", ["A"], ["2020-01-02"], b"12345678")
+        return ScenarioSetRecord(scenario_set_id, "SP500", 500, 0.94, ["A"], ["2020-01-02"], b"12345678", {}, {})
 
     for scenario_set_id in ("2020-01-02-aa", "2020-01-03-bb", "2020-01-02-aa"):
         writer.write(Window(scenario_set=served(scenario_set_id)))

@@ -12,6 +12,8 @@ import pytest
 from engine.ledger import Ledger, Record
 from engine.revalue import Publication, advisor_pnl, publications, sequence_of
 from plimsoll.messages import PortfolioRecord, RiskPoint, RiskSnapshot
+from plimsoll.risk.measures import Choice
+from plimsoll.risk.score import risk_score
 
 Take = Callable[[Sequence[Record]], Ledger]
 Sessions = list[tuple[str, dict[str, float]]]
@@ -36,18 +38,30 @@ def valued(take: Take, feed: Any, sessions: Sessions) -> Ledger:
 
 
 def publish(ledger: Ledger, now_ns: int = NOW_NS) -> dict[str, Publication]:
-    market, scenario_set = ledger.marks.valuation(), ledger.marks.scenario_set
+    market, scenario_set = ledger.marks.valuation(dict), ledger.marks.scenario_set
     assert market is not None
     assert scenario_set is not None
     made = publications(
         ledger.book, ledger.marks, market, scenario_set, ledger.book.open_rows(),
-        market_watermark=ledger.market_watermark, risk_free=0.0, now_ns=now_ns,
+        market_watermark=ledger.market_watermark, choice=Choice(), scale=None, now_ns=now_ns,
     )  # fmt: skip
     return {one.portfolio_id: one for one in made}
 
 
 def snapshot(one: Publication) -> RiskSnapshot:
     return msgspec.json.decode(one.snapshot, type=RiskSnapshot)
+
+
+def filtered_by_hand(returns: np.ndarray) -> np.ndarray:
+    """Hull-White, one name and one session at a time."""
+    filtered = np.empty_like(returns)
+    for column, own in enumerate(returns.T):
+        weight = 0.94 ** np.arange(75)
+        variance = [(weight * own[:75] ** 2).sum() / weight.sum()]
+        for each in own:
+            variance.append(0.94 * variance[-1] + 0.06 * each**2)
+        filtered[:, column] = own * np.sqrt(variance[-1] / np.array(variance[:-1]))
+    return filtered
 
 
 def test_one_portfolio_equals_the_numbers_worked_out_by_hand(valued: Ledger, sessions: Sessions) -> None:
@@ -57,16 +71,18 @@ def test_one_portfolio_equals_the_numbers_worked_out_by_hand(valued: Ledger, ses
     index = np.array([closes["SP500"] for _, closes in sessions])
     exposure = np.array(list(HELD.values())) * prices[-1]
     value = exposure.sum() + 10_000.0
-    pnl = (prices[1:] / prices[:-1] - 1) @ exposure
+    name_returns = prices[1:] / prices[:-1] - 1
+    pnl = name_returns @ exposure
+    filtered = filtered_by_hand(name_returns) @ exposure
     returns, benchmark = pnl / value, index[1:] / index[:-1] - 1
-    losses = np.sort(-pnl)[::-1]
+    losses = np.sort(-filtered)[::-1]
     wealth = np.concatenate([[1.0], np.cumprod(1 + returns)])
 
     assert got.market_value == pytest.approx(value, rel=1e-12)
     assert got.gross_exposure == pytest.approx(np.abs(exposure).sum(), rel=1e-12)
     assert got.net_exposure == pytest.approx(exposure.sum(), rel=1e-12)
-    assert got.var_95 == pytest.approx(np.quantile(-pnl, 0.95, method="inverted_cdf"), rel=1e-6)
-    assert got.var_99 == pytest.approx(np.quantile(-pnl, 0.99, method="inverted_cdf"), rel=1e-6)
+    assert got.var_95 == pytest.approx(np.quantile(-filtered, 0.95, method="inverted_cdf"), rel=1e-6)
+    assert got.var_99 == pytest.approx(np.quantile(-filtered, 0.99, method="inverted_cdf"), rel=1e-6)
     assert got.es_975 == pytest.approx((losses[:12].sum() + 0.5 * losses[12]) / 12.5, rel=1e-6)
     assert got.var_95_fraction == pytest.approx(got.var_95 / value, rel=1e-12)
     assert got.volatility == pytest.approx(returns.std(ddof=1) * np.sqrt(252), rel=1e-6)
@@ -74,7 +90,12 @@ def test_one_portfolio_equals_the_numbers_worked_out_by_hand(valued: Ledger, ses
     assert got.sharpe_ratio == pytest.approx(returns.mean() / returns.std(ddof=1) * np.sqrt(252), rel=1e-5)
     assert got.beta == pytest.approx(np.cov(returns, benchmark)[0, 1] / benchmark.var(ddof=1), rel=1e-5)
     assert got.max_drawdown == pytest.approx((wealth / np.maximum.accumulate(wealth) - 1).min(), rel=1e-5)
-    assert sessions[1:][int(np.argmin(np.abs(-pnl - got.var_95)))][0] == got.var_95_scenario_date
+    assert sessions[1:][int(np.argmin(np.abs(-filtered - got.var_95)))][0] == got.var_95_scenario_date
+    assert got.method == "filtered_historical"
+    score = risk_score(np.array([(filtered / value).std(ddof=1)]), np.array([returns.mean()]))
+    assert got.risk_number == round(float(score[0]))
+    structural = risk_score(np.array([returns.std(ddof=1)]), np.array([returns.mean()]))
+    assert got.risk_number_structural == round(float(structural[0]))
     assert (got.observations, got.coverage, got.incomplete_symbols, got.day_pnl) == (500, 1.0, [], 0.0)
 
 
@@ -133,10 +154,10 @@ def test_positions_go_out_with_the_first_snapshot_after_they_changed_and_history
 
 
 def test_an_advisors_pnl_is_the_sum_of_the_portfolios(valued: Ledger, sessions: Sessions) -> None:
-    market, scenario_set = valued.marks.valuation(), valued.marks.scenario_set
+    market, scenario_set = valued.marks.valuation(dict), valued.marks.scenario_set
     assert market is not None
     assert scenario_set is not None
-    summed = advisor_pnl(valued.book, valued.marks, market, scenario_set, NOW_NS)
+    summed = advisor_pnl(valued.book, valued.marks, market, scenario_set, None, NOW_NS)
     made = {name: snapshot(one) for name, one in publish(valued).items()}
     assert set(summed) == {"advisor-1", "advisor-2"}
     one = summed["advisor-1"]
@@ -144,5 +165,6 @@ def test_an_advisors_pnl_is_the_sum_of_the_portfolios(valued: Ledger, sessions: 
     for name in ("market_value", "gross_exposure", "net_exposure", "cash", "day_pnl"):
         parts = [getattr(made["long-short"], name), getattr(made["cash-only"], name)]
         assert getattr(one, name) == pytest.approx(sum(parts), rel=1e-9)
+    assert len(np.frombuffer(one.long_run_pnl)) == len(scenario_set.sessions)
     pnl = np.frombuffer(one.pnl)
     assert np.sort(pnl)[25] == pytest.approx(-made["long-short"].var_95, rel=1e-6)

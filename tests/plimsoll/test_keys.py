@@ -14,13 +14,14 @@ from plimsoll import keys
 
 identifiers = st.text(string.ascii_letters + string.digits + "_.:-", min_size=1, max_size=64)
 
-OF_PORTFOLIOS: list[Callable[[str], str]] = [keys.risk, keys.portfolio, keys.history]
+OF_PORTFOLIOS: list[Callable[[str], str]] = [keys.risk, keys.portfolio, keys.history, keys.backtest]
 
 
 def test_the_names_by_hand() -> None:
     assert keys.risk("portfolio_123") == "risk:portfolio_123"
     assert keys.portfolio("portfolio_123") == "portfolio:portfolio_123"
     assert keys.history("portfolio_123") == "history:portfolio_123"
+    assert keys.backtest("portfolio_123") == "backtest:portfolio_123"
     assert keys.by_risk() == "portfolios:by-risk"
     assert keys.by_risk("advisor-1") == "portfolios:by-risk:advisor-1"
     assert keys.by_id() == "portfolios:by-id"
@@ -42,6 +43,8 @@ def test_what_lives_at_one_key_is_of_one_kind(one: str, other: str, advisor: str
         {keys.risk(one), keys.risk(other)},
         {keys.portfolio(one), keys.portfolio(other)},
         {keys.history(one), keys.history(other)},
+        {keys.backtest(one), keys.backtest(other)},
+        {keys.scenario_set(one), keys.scenario_set(other)},
         {keys.by_risk(), keys.by_risk(advisor)},
         {keys.by_id(), keys.by_id(advisor)},
         {keys.advisor_pnl(advisor)},

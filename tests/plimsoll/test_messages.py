@@ -22,8 +22,10 @@ from plimsoll.messages import (
     QUANTITY_MAX,
     RECORD_SIZE_MAX,
     AdvisorPnl,
+    BacktestRecord,
     DeadLetter,
     Heartbeat,
+    Mark,
     MarketClose,
     MarketTick,
     Moved,
@@ -31,6 +33,7 @@ from plimsoll.messages import (
     PortfolioUpdate,
     Position,
     RiskBatch,
+    RiskPoint,
     RiskSnapshot,
     RiskTolerance,
     ScenarioSetRecord,
@@ -82,11 +85,13 @@ ticks = st.builds(
     beta=st.none() | st.floats(-20, 20),
     timestamp=st.none() | seconds,
     source=st.sampled_from([None, "replay"]),
+    average_daily_volume=st.none() | st.floats(0, QUANTITY_MAX),
 )
 closes = st.builds(
     MarketClose,
     session=st.dates().map(str),
     closes=st.dictionaries(identifiers, prices, min_size=1, max_size=8),
+    sectors=st.none() | st.dictionaries(identifiers, texts, max_size=8),
 )
 
 
@@ -139,7 +144,19 @@ def test_a_close_is_read_as_it_was_written(close: MarketClose) -> None:
     assert decode_market_close(close.session.encode(), encode(close)) == close
 
 
-OUR_OWN = (RiskSnapshot, PortfolioRecord, ScenarioSetRecord, AdvisorPnl, Heartbeat, Moved, RiskBatch, DeadLetter)
+OUR_OWN = (
+    RiskSnapshot,
+    PortfolioRecord,
+    Mark,
+    ScenarioSetRecord,
+    AdvisorPnl,
+    BacktestRecord,
+    RiskPoint,
+    Heartbeat,
+    Moved,
+    RiskBatch,
+    DeadLetter,
+)
 plain: dict[object, st.SearchStrategy[Any]] = {
     str: texts,
     int: st.integers(-(2**63), 2**63 - 1),
@@ -157,6 +174,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
     inner = get_args(hint)
     if get_origin(hint) is list:
         return st.lists(values_of(inner[0]), max_size=3)
+    if get_origin(hint) is dict:
+        return st.dictionaries(values_of(inner[0]), values_of(inner[1]), max_size=3)
     if inner:
         return st.one_of([values_of(each) for each in inner])
     if issubclass(hint, Struct):
@@ -321,6 +340,8 @@ BAD_TICKS = [
     ("volatility", "Infinity", Reason.NON_FINITE),
     ("beta", "21", Reason.OUT_OF_RANGE),
     ("expected_return", "-11", Reason.OUT_OF_RANGE),
+    ("average_daily_volume", "-1", Reason.OUT_OF_RANGE),
+    ("average_daily_volume", "NaN", Reason.NON_FINITE),
     ("timestamp", str(NOW_NS // 10**9 + 3_600), Reason.FUTURE),
 ]
 
@@ -341,6 +362,8 @@ BAD_CLOSES = [
     (b'{"session":"2020-02-19","closes":{"AAPL":0}}', Reason.OUT_OF_RANGE, "closes.AAPL"),
     (b'{"session":"2020-02-19","closes":{"AAPL":NaN}}', Reason.NON_FINITE, "closes.AAPL"),
     (b'{"session":"2020-02-19","closes":{"AA/PL":1}}', Reason.SCHEMA, "closes"),
+    (b'{"session":"2020-02-19","closes":{"AAPL":1},"sectors":{"AA/PL":"Technology"}}', Reason.SCHEMA, "sectors"),
+    (b'{"session":"2020-02-19","closes":{"AAPL":1},"sectors":{"AAPL":7}}', Reason.SCHEMA, "sectors[...]"),
 ]
 
 

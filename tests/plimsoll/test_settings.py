@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll.errors import BadSetting
+from plimsoll.risk.methods import RELIVE
 from plimsoll.settings import Settings, documented, load
 
 KEYS = [each.key for each in documented()]
@@ -86,6 +87,14 @@ WRONG = [
     ("PLIMSOLL_RISK_FREE", "nan"),
     ("PLIMSOLL_RISK_FREE", "inf"),
     ("PLIMSOLL_RISK_FREE", "two per cent"),
+    ("PLIMSOLL_METHOD", "ewma_normal"),
+    ("PLIMSOLL_DECAY", "1.0"),
+    ("PLIMSOLL_DECAY", "94"),
+    ("PLIMSOLL_AGE_DECAY", "0.4"),
+    ("PLIMSOLL_LIVE_VOLATILITY", "yes"),
+    ("PLIMSOLL_LIMIT_NAME_FRACTION", "25"),
+    ("PLIMSOLL_LIMIT_LEVERAGE", "0"),
+    ("PLIMSOLL_LIMIT_VAR_99_FRACTION", "-0.1"),
     ("PLIMSOLL_REPUBLISH_SECONDS", "0"),
     ("PLIMSOLL_HISTORY_POINTS", "10001"),
     ("PLIMSOLL_STALE_SECONDS", "1"),
@@ -177,3 +186,13 @@ def test_a_redis_url_is_kept_as_it_is(url: str) -> None:
 def test_numbers_within_their_bounds_are_read_exactly(window_ms: int, risk_free: float) -> None:
     settings = load({"PLIMSOLL_WINDOW_MS": str(window_ms), "PLIMSOLL_RISK_FREE": repr(risk_free)})
     assert (settings.window_ms, settings.risk_free) == (window_ms, risk_free)
+
+
+@pytest.mark.parametrize(("text", "on"), [("on", True), ("off", False)])
+def test_a_switch_is_on_or_off(text: str, on: bool) -> None:
+    assert load({"PLIMSOLL_LIVE_VOLATILITY": text}).live_volatility is on
+
+
+def test_the_stream_lives_scenarios_through_again_by_any_method_that_has_them() -> None:
+    for method in RELIVE:
+        assert load({"PLIMSOLL_METHOD": method.value}).method == method

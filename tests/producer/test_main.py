@@ -83,7 +83,8 @@ def test_a_batch_leaves_nothing_that_a_reader_would_refuse(processes: Processes,
     assert len({portfolio.advisor_id for portfolio in portfolios}) == 7
 
     closes = [decode_market_close(key, value) for key, value in read_all(broker_address, MARKET_CLOSES)]
-    assert len(closes) == 501
+    assert len(closes) == 7591
+    assert closes[-1].sectors is not None
     assert [close.session for close in closes][-1] == "2020-02-18"
 
     ticks = [decode_market_tick(key, value, now_ns) for key, value in read_all(broker_address, MARKET_DATA)]
@@ -235,7 +236,7 @@ def test_the_help_tells_every_flag_with_its_default() -> None:
         ("--mode", "continuous"), ("--num-portfolios", "100"), ("--updates-per-portfolio", "5"),
         ("--portfolio-interval", "2.0"), ("--market-interval", "1.0"), ("--broker", "(KAFKA_BROKERS)"),
         ("--advisors", "20"), ("--seed", "7"), ("--from", "2020-02-19"), ("--session-seconds", "20.0"),
-        ("--history", "501"), ("--ticks-per-second", "(by"), ("--duration", "(for ever)"),
+        ("--history", "(all there are)"), ("--ticks-per-second", "(by"), ("--duration", "(for ever)"),
     ]:  # fmt: skip
         assert re.search(rf"{flag} <[^>]+>[^<]*\[default: {re.escape(default)}", told), flag
 
