@@ -1,48 +1,75 @@
-"""Reads what `on_demand` needs, and asks it: the thin side of what-if, stresses and holdings."""
+"""Reads what the answers on demand need, and asks for them: the thin side of everything computed when it is asked for.
+
+What takes more than some milliseconds runs in a thread, so that the loop is free for everybody else.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
-from api import on_demand
+from api import backtests, decomposition, on_demand, stresses
+from api.backtest_queue import BacktestQueue
+from api.backtests import Backtest, NoBacktest
+from api.decomposition import Alternative, Contributions
 from api.errors import BadInput, NotFound
-from api.on_demand import Holding, StressResult
+from api.on_demand import Holding, SectorExposure, Terms, WhatIf
+from api.scenario_sets import ScenarioSets
 from api.snapshots import SnapshotStore
+from api.stresses import ShockResult, StressResult
 from api.updates import require_trades
-from plimsoll.errors import Unavailable
-from plimsoll.messages import PortfolioRecord, RiskSnapshot
+from plimsoll.messages import PortfolioRecord
 from plimsoll.risk import stress
-from plimsoll.risk.scenarios import ScenarioSet
+from plimsoll.risk.stress import Shock
 
 
 class Analysis:
-    """What is computed when it is asked for. `clock` gives UTC nanoseconds, `risk_free` is annual, a fraction."""
+    """What is computed when it is asked for. `clock` gives UTC nanoseconds."""
 
-    def __init__(self, store: SnapshotStore, risk_free: float, clock: Callable[[], int]) -> None:
+    def __init__(self, store: SnapshotStore, sets: ScenarioSets, terms: Terms, clock: Callable[[], int]) -> None:
         self._store = store
-        self._risk_free = risk_free
+        self._sets = sets
+        self._terms = terms
         self._clock = clock
-        self._scenarios: ScenarioSet | None = None
+        self._backtests = BacktestQueue(terms)
 
-    async def what_if(self, portfolio_id: str, trades: Mapping[str, float]) -> tuple[RiskSnapshot, RiskSnapshot]:
+    def close(self) -> None:
+        """Begin no more backtests; one that runs is left to end."""
+        self._backtests.close()
+
+    async def what_if(self, portfolio_id: str, trades: Mapping[str, float]) -> WhatIf:
         """The risk before and after signed changes of quantity, both with the marks of this moment.
 
         Nothing is changed. Raises `NotFound`, `BadInput`, `Unavailable`.
         """
         require_trades(trades)
         record = await self._record(portfolio_id)
-        after = on_demand.traded(record, trades)
-        marks = await self._store.marks([*record.symbols, *after.symbols])
+        marks = await self._store.marks([*record.symbols, *trades])
         present = await self._store.risk(portfolio_id)
-        first, second = on_demand.snapshots(
-            [record, after],
+        return on_demand.what_if(
+            record,
+            trades,
             marks,
-            await self.scenarios(),
+            await self._sets.current(),
+            self._terms,
             sequence="0" if present is None else present.sequence,
-            risk_free=self._risk_free,
             now_ns=self._clock(),
         )
-        return first, second
+
+    async def contributions(self, portfolio_id: str) -> Contributions:
+        """What each holding and sector adds to a portfolio's risk. Raises `NotFound`, `Unavailable`."""
+        record = await self._record(portfolio_id)
+        marks = await self._store.marks(record.symbols)
+        return decomposition.contributions(record, marks, await self._sets.current(), self._terms)
+
+    async def alternatives(self, portfolio_id: str) -> list[Alternative]:
+        """Every method's answer for a portfolio. Raises `NotFound`, `Unavailable`."""
+        record = await self._record(portfolio_id)
+        marks = await self._store.marks(record.symbols)
+        # The first Monte Carlo makes its draws, which takes a tenth of a second; they are kept.
+        return await asyncio.to_thread(
+            decomposition.alternatives, record, marks, await self._sets.current(), self._terms
+        )
 
     async def stress(self, portfolio_id: str, stress_ids: Sequence[str] | None) -> list[StressResult]:
         """What these named stresses would do to a portfolio, or all there are.
@@ -55,22 +82,34 @@ class Analysis:
             raise BadInput("scenarios", str(error)) from None
         record = await self._record(portfolio_id)
         marks = await self._store.marks(record.symbols)
-        return on_demand.stressed(record, marks, await self.scenarios(), list(dict.fromkeys(chosen)))
+        return stresses.stressed(record, marks, await self._sets.current(), self._terms, list(dict.fromkeys(chosen)))
+
+    async def shock(self, portfolio_id: str, shock: Shock) -> ShockResult:
+        """What a shock would do to a portfolio. Raises `NotFound`, `Unavailable`."""
+        record = await self._record(portfolio_id)
+        return stresses.shocked(record, await self._store.marks(record.symbols), await self._sets.if_any(), shock)
+
+    async def backtest(self, portfolio_id: str) -> Backtest:
+        """How value at risk has done, live and over the closes of the set. Raises `NotFound`, `Unavailable`."""
+        record = await self._record(portfolio_id)
+        live = await self._store.backtest(portfolio_id)
+        scenarios = await self._sets.if_any()
+        if scenarios is None:
+            return Backtest(
+                None if live is None else backtests.live(live),
+                NoBacktest("There is no scenario set to take closes from."),
+            )
+        rolling = await self._backtests.rolling(record, scenarios)
+        return Backtest(None if live is None else backtests.live(live), rolling)
 
     async def holdings(self, record: PortfolioRecord) -> list[Holding]:
         """A portfolio's positions with their marks. Raises `Unavailable`."""
         return on_demand.holdings(record, await self._store.marks(record.symbols))
 
-    async def scenarios(self) -> ScenarioSet:
-        """The current scenario set. Raises `Unavailable` while there is none."""
-        record = await self._store.scenario_set()
-        if record is None:
-            raise Unavailable(
-                "the engine", "it has stated no scenario set yet; it does once enough sessions have closed"
-            )
-        if self._scenarios is None or self._scenarios.scenario_set_id != record.scenario_set_id:
-            self._scenarios = on_demand.scenario_set_of(record)
-        return self._scenarios
+    async def sector_exposures(self, record: PortfolioRecord) -> list[SectorExposure]:
+        """What a portfolio holds of each sector. Raises `Unavailable`."""
+        marks = await self._store.marks(record.symbols)
+        return on_demand.sector_exposures(record, marks, await self._sets.if_any())
 
     async def _record(self, portfolio_id: str) -> PortfolioRecord:
         record = await self._store.record(portfolio_id)

@@ -15,7 +15,9 @@ from api.engine_state import EngineState
 from api.fanout import Fanout
 from api.follow import Follow
 from api.listing import Listing
+from api.on_demand import Terms
 from api.publisher import Publisher
+from api.scenario_sets import ScenarioSets
 from api.snapshots import SnapshotStore, connect
 from api.summary import Summary
 from api.updates import SEED_MAX, Updates
@@ -51,6 +53,8 @@ def assemble(settings: Settings, clock: Callable[[], int]) -> Backend:
     engine = EngineState(store, settings.stale_seconds, clock)
     publisher = Publisher(settings.kafka_brokers, settings.replication_factor)
     fanout = Fanout(settings.redis_url)
+    terms = Terms.of(settings)
+    sets = ScenarioSets(store, terms.choice.model)
     return Backend(
         settings=settings,
         clock=clock,
@@ -58,8 +62,8 @@ def assemble(settings: Settings, clock: Callable[[], int]) -> Backend:
         store=store,
         listing=listing,
         engine=engine,
-        summary=Summary(store, listing, engine, publisher, risk_free=settings.risk_free, clock=clock),
-        analysis=Analysis(store, settings.risk_free, clock),
+        summary=Summary(store, listing, engine, publisher, sets=sets, terms=terms, clock=clock),
+        analysis=Analysis(store, sets, terms, clock),
         publisher=publisher,
         updates=Updates(store, publisher, clock, lambda: secrets.randbelow(SEED_MAX)),
         fanout=fanout,
@@ -79,6 +83,7 @@ async def running(settings: Settings, clock: Callable[[], int]) -> AsyncIterator
         yield backend
     finally:
         await asyncio.gather(*(_end(task) for task in tasks))
+        backend.analysis.close()
         await backend.redis.aclose()
 
 

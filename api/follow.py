@@ -17,11 +17,12 @@ from typing import TypeVar
 
 from api.errors import NotFound
 from api.fanout import Closed, Fanout, Gap, Mailbox
-from api.listing import Listing, Selection
+from api.listing import NUMBER_MIN, Listing, Selection
 from api.snapshots import SnapshotStore
 from plimsoll import keys
 from plimsoll.errors import Unavailable
 from plimsoll.messages import Moved, RiskSnapshot
+from plimsoll.risk.score import HYSTERESIS, is_at_risk
 
 _REREAD_SECONDS_MAX = 2.0
 _Read = TypeVar("_Read")
@@ -201,7 +202,8 @@ class Follow:
     async def at_risk(self, threshold: int) -> AsyncGenerator[AtRiskChange, None]:
         """Everyone with a risk number of `threshold` or more as ENTERED, the riskiest first, then who changes.
 
-        Raises `Unavailable`.
+        Who is at risk stays so until the number falls below the band under the threshold (`score.is_at_risk`), so a
+        price cannot make a portfolio enter and leave. Raises `Unavailable`.
         """
         inside: dict[str, RiskSnapshot] = {}
         async with self._fanout.watch(keys.ALL_RISK_CHANNELS) as mailbox:
@@ -222,9 +224,12 @@ class Follow:
 
     async def _at_risk_now(self, threshold: int, inside: dict[str, RiskSnapshot]) -> list[AtRiskChange]:
         """Bring `inside` up to the store, and say what that changes."""
-        present = await self._present(Selection(min_risk_number=threshold))
+        # Down to the end of the band: who is in it stays inside, and who was not stays out.
+        present = await self._present(Selection(min_risk_number=max(threshold - HYSTERESIS, NUMBER_MIN)))
         missing = inside.keys() - {current.portfolio_id for current in present}
-        left = await self._gone(sorted(missing), stays=lambda risk: is_at_risk(risk, threshold))
+        left = await self._gone(
+            sorted(missing), stays=lambda risk: is_at_risk(risk.risk_number, threshold, was_at_risk=True)
+        )
         crossings = [
             _crossing(current, threshold, inside)
             for current in present
@@ -249,15 +254,10 @@ class Follow:
         ]
 
 
-def is_at_risk(snapshot: RiskSnapshot, threshold: int) -> bool:
-    """Whether the risk number reaches the threshold; a portfolio without a number does not."""
-    return snapshot.risk_number is not None and snapshot.risk_number >= threshold
-
-
 def _crossing(snapshot: RiskSnapshot, threshold: int, inside: dict[str, RiskSnapshot]) -> AtRiskChange | None:
     """What a newer snapshot means for the list; `inside` is brought up to it."""
     was_inside = snapshot.portfolio_id in inside
-    if is_at_risk(snapshot, threshold):
+    if is_at_risk(snapshot.risk_number, threshold, was_inside):
         inside[snapshot.portfolio_id] = snapshot
         return AtRiskChange(AtRiskMove.UPDATED if was_inside else AtRiskMove.ENTERED, snapshot)
     inside.pop(snapshot.portfolio_id, None)

@@ -1,4 +1,4 @@
-"""What is asked for rarely, computed when it is: what-if, stresses, holdings, an advisor's or the firm's risk.
+"""The risk of portfolios computed when it is asked for: as they are, and as they would be after trades.
 
 Pure functions from positions, marks and a scenario set, in float64, by the same kernels as the engine's headline
 numbers. No I/O and no clock. A symbol without a mark is in no number, and every answer names it.
@@ -6,79 +6,227 @@ numbers. No I/O and no clock. A symbol without a mark is in no number, and every
 
 from __future__ import annotations
 
-from collections import Counter
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from plimsoll.messages import AdvisorPnl, Mark, PortfolioRecord, RiskSnapshot, ScenarioSetRecord
-from plimsoll.risk import measures, stress
-from plimsoll.risk.scenarios import Opinion, ScenarioSet, returns_by_symbol
-from plimsoll.risk.valuation import Market, revalue
+from plimsoll.messages import Mark, PortfolioRecord, RiskSnapshot
+from plimsoll.risk import limits
+from plimsoll.risk.arrays import FloatArray, Sparse
+from plimsoll.risk.limits import Breach, Limits, Standing
+from plimsoll.risk.liquidity import liquidity_days
+from plimsoll.risk.measures import Choice, divisor
+from plimsoll.risk.methods import Method, Model, ScenarioPnl
+from plimsoll.risk.scenarios import Opinion, ScenarioSet
+from plimsoll.risk.tails import NO_SCENARIO
+from plimsoll.risk.valuation import Market, live_scale, market_of, revalue
+from plimsoll.settings import Settings
 
 HORIZON_DAYS = 1
-DEFAULT_BETA = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
-    """A position as reported. What depends on a mark is None where the symbol has none."""
+class Terms:
+    """How risk is measured and what it should not exceed; the engine was told the same.
 
-    symbol: str
-    sector: str | None
-    quantity: float
-    mark: float | None
-    marked_at_ns: int | None
-    market_value: float | None
-    weight_fraction: float | None
-    """Of the portfolio's market value; None also where that is not positive."""
-    day_pnl: float | None
-    """None also where the last close is not known."""
+    choice           method, model and risk-free rate
+    live_volatility  whether today's move counts towards the volatility of now
+    limits           of what-if
+    """
 
+    choice: Choice
+    live_volatility: bool
+    limits: Limits
 
-@dataclass(frozen=True, slots=True)
-class StressedHolding:
-    """What a stress does to one holding. `basis`: `own` history, or `beta` times the index."""
-
-    symbol: str
-    return_fraction: float
-    pnl: float
-    basis: str
-
-
-@dataclass(frozen=True, slots=True)
-class StressResult:
-    """What a named stress would do to a portfolio; a loss is negative."""
-
-    stress: stress.NamedStress
-    pnl: float
-    pnl_fraction: float | None
-    own_share_fraction: float
-    """Share of gross exposure that repeats its own return; the rest follows the index by its beta."""
-    holdings: list[StressedHolding]
-    incomplete_symbols: list[str]
+    @classmethod
+    def of(cls, settings: Settings) -> Terms:
+        """As the settings say."""
+        return cls(
+            Choice(
+                Method(settings.method), Model(decay=settings.decay, age_decay=settings.age_decay), settings.risk_free
+            ),
+            settings.live_volatility,
+            Limits(
+                single_name_fraction=settings.limit_name_fraction,
+                leverage=settings.limit_leverage,
+                var_99_fraction=settings.limit_var_99_fraction,
+            ),
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """Several portfolios as one. `measured` is what `measures.Measures.rows` gives; None where nothing is known yet."""
-
-    portfolios: int
-    partial: bool
-    scenario_set_id: str | None
-    as_of_ns: int | None
-    observations: int
-    measured: Mapping[str, float | int | None] | None
+# --- valuing ----------------------------------------------------------------------------------------------------------
 
 
-def scenario_set_of(record: ScenarioSetRecord) -> ScenarioSet:
-    """The scenario set that a record carries."""
-    returns = np.frombuffer(record.returns, np.float64).reshape(len(record.sessions), len(record.symbols))
-    return ScenarioSet(
-        record.scenario_set_id, record.method, record.benchmark, tuple(record.symbols), tuple(record.sessions), returns
+@dataclass(frozen=True, slots=True, eq=False)
+class Valued:
+    """Portfolios and the market that values them, named and shaped as the arguments of `valuation.revalue`.
+
+    symbols  (symbol,) all that any of them holds, ascending
+    """
+
+    symbols: list[str]
+    quantity: Sparse
+    cash: FloatArray
+    market: Market
+    scale: FloatArray | None
+
+    @property
+    def unpriced(self) -> set[str]:
+        """Symbols that are in no number."""
+        marked = zip(self.symbols, np.isfinite(self.market.mark).tolist(), strict=True)
+        return {symbol for symbol, is_marked in marked if not is_marked}
+
+    @property
+    def proxied(self) -> set[str]:
+        """Symbols that are valued, by a history that is not all their own."""
+        own = zip(self.symbols, self.market.own_history.tolist(), strict=True)
+        return {symbol for symbol, is_own in own if not is_own} - self.unpriced
+
+
+def valued(
+    records: Sequence[PortfolioRecord], marks: Mapping[str, Mark], scenarios: ScenarioSet, terms: Terms
+) -> Valued:
+    """Portfolios over one market, in float64."""
+    symbols = sorted({symbol for record in records for symbol in record.symbols})
+    column = {symbol: index for index, symbol in enumerate(symbols)}
+    quantity = csr_array(
+        (
+            np.array([quantity for record in records for quantity in record.quantities], np.float64),
+            np.array([column[symbol] for record in records for symbol in record.symbols], np.int32),
+            np.cumsum([0, *(len(record.symbols) for record in records)]).astype(np.int32),
+        ),
+        shape=(len(records), len(symbols)),
     )
+    market = market_of(
+        scenarios,
+        symbols,
+        _opinions(records, marks),
+        _column(symbols, {symbol: mark.price for symbol, mark in marks.items()}),
+        _column(symbols, {symbol: mark.previous_close for symbol, mark in marks.items()}),
+        np.float64,
+    )
+    scale = live_scale(market, scenarios.decay) if terms.live_volatility else None
+    cash = np.array([record.cash for record in records], np.float64)
+    return Valued(symbols, quantity, cash, market, scale)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Parts:
+    """One portfolio holding by holding; what has no price is left out.
+
+    symbols    (part,) ascending
+    exposure   (part,) money, short positions negative
+    pnl        (part, scenario) money, of each holding by itself
+    value      market value, money; None where it is not positive
+    unpriced   held, but in no number here
+    benchmark_returns, returns  (scenario,) and (part, scenario) as they were, fractions
+    """
+
+    symbols: list[str]
+    exposure: FloatArray
+    pnl: ScenarioPnl
+    value: float | None
+    unpriced: list[str]
+    benchmark_returns: FloatArray
+    returns: FloatArray
+
+
+def parts(record: PortfolioRecord, marks: Mapping[str, Mark], scenarios: ScenarioSet, terms: Terms) -> Parts:
+    """A portfolio holding by holding: summed over its parts, P&L is what `snapshots` measures."""
+    held = valued([record], marks, scenarios, terms)
+    exposure = held.quantity.toarray()[0] * held.market.mark
+    priced = np.flatnonzero(~np.isnan(exposure))
+    exposure = exposure[priced]
+    scaled = exposure if held.scale is None else exposure * held.scale[priced]
+    return Parts(
+        symbols=[held.symbols[index] for index in priced.tolist()],
+        exposure=exposure,
+        pnl=ScenarioPnl(
+            exposure[:, None] * held.market.historical[priced], scaled[:, None] * held.market.filtered[priced]
+        ),
+        value=value_of(exposure.tolist(), record.cash),
+        unpriced=sorted(held.unpriced),
+        benchmark_returns=held.market.benchmark_returns,
+        returns=held.market.historical[priced],
+    )
+
+
+def value_of(exposures: Sequence[float], cash: float) -> float | None:
+    """The market value that fractions are of; None where it is not positive."""
+    gross = math.fsum(abs(exposure) for exposure in exposures)
+    return defined(float(divisor(np.array([math.fsum(exposures) + cash]), np.array([gross]))[0]))
+
+
+def defined(number: float) -> float | None:
+    """A number that can be told: None for NaN, and for what is beyond all bounds."""
+    return number if math.isfinite(number) else None
+
+
+def _opinions(records: Sequence[PortfolioRecord], marks: Mapping[str, Mark]) -> dict[str, Opinion]:
+    sectors = {
+        symbol: sector
+        for record in records
+        for symbol, sector in zip(record.symbols, record.sectors, strict=True)
+        if sector is not None
+    }
+    return {symbol: Opinion(mark.volatility, mark.beta, sectors.get(symbol)) for symbol, mark in marks.items()}
+
+
+def _column(symbols: Sequence[str], known: Mapping[str, float | None]) -> FloatArray:
+    return np.array([np.nan if (number := known.get(symbol)) is None else number for symbol in symbols], np.float64)
+
+
+# --- snapshots and what-if --------------------------------------------------------------------------------------------
+
+
+def snapshots(
+    records: Sequence[PortfolioRecord],
+    marks: Mapping[str, Mark],
+    scenarios: ScenarioSet,
+    terms: Terms,
+    *,
+    sequence: str,
+    now_ns: int,
+) -> list[RiskSnapshot]:
+    """The risk of each portfolio with these marks, as the engine would state it.
+
+    They are hypothetical, so they say the `sequence` of the snapshot they were derived from.
+    """
+    held = valued(records, marks, scenarios, terms)
+    measured = revalue(held.quantity, held.cash, held.market, terms.choice, held.scale)
+    unpriced, proxied = held.unpriced, held.proxied
+    made = []
+    for record, row, scenario in zip(records, measured.rows(), measured.var_95_scenario.tolist(), strict=True):
+        times = [marks[symbol].event_time_ns for symbol in record.symbols if symbol not in unpriced]
+        made.append(
+            RiskSnapshot(
+                sequence=sequence,
+                advisor_id=record.advisor_id,
+                portfolio_id=record.portfolio_id,
+                client_id=record.client_id,
+                risk_tolerance=record.risk_tolerance,
+                as_of_ns=max([record.event_time_ns, *times]),
+                calculated_at_ns=now_ns,
+                method=terms.choice.method.value,
+                horizon_days=HORIZON_DAYS,
+                observations=scenarios.observations,
+                scenario_set_id=scenarios.scenario_set_id,
+                var_95_scenario_date="" if scenario == NO_SCENARIO else scenarios.scenario_sessions[scenario],
+                incomplete_symbols=sorted(unpriced.intersection(record.symbols)),
+                proxied_symbols=sorted(proxied.intersection(record.symbols)),
+                oldest_price_ns=min(times, default=None),
+                calculation_time_ms=0.0,
+                average_calculation_time_ms=0.0,
+                calculations=0,
+                source_partition=record.source_partition,
+                source_offset=record.source_offset,
+                **row,  # type: ignore[arg-type]  # `rows` names exactly the fields of a snapshot
+            )
+        )
+    return made
 
 
 def traded(record: PortfolioRecord, trades: Mapping[str, float]) -> PortfolioRecord:
@@ -105,44 +253,82 @@ def traded(record: PortfolioRecord, trades: Mapping[str, float]) -> PortfolioRec
     )
 
 
-def snapshots(
-    records: Sequence[PortfolioRecord],
+@dataclass(frozen=True, slots=True)
+class WhatIf:
+    """A portfolio's risk before and after trades, and every limit that it exceeds afterwards."""
+
+    before: RiskSnapshot
+    after: RiskSnapshot
+    breaches: list[Breach]
+
+
+def what_if(
+    record: PortfolioRecord,
+    trades: Mapping[str, float],
     marks: Mapping[str, Mark],
     scenarios: ScenarioSet,
+    terms: Terms,
     *,
     sequence: str,
-    risk_free: float,
     now_ns: int,
-) -> list[RiskSnapshot]:
-    """The risk of each portfolio with these marks, as the engine would state it.
+) -> WhatIf:
+    """What signed changes of quantity would do, with the same marks before and after."""
+    changed = traded(record, trades)
+    before, after = snapshots([record, changed], marks, scenarios, terms, sequence=sequence, now_ns=now_ns)
+    found = limits.breaches(_standing(record, marks, before), _standing(changed, marks, after), terms.limits)
+    return WhatIf(before, after, found)
 
-    They are hypothetical, so they say the `sequence` of the snapshot they were derived from.
-    """
-    symbols = sorted({symbol for record in records for symbol in record.symbols})
-    market = _market(symbols, marks, scenarios)
-    column = {symbol: index for index, symbol in enumerate(symbols)}
-    quantity = csr_array(
-        (
-            np.array([quantity for record in records for quantity in record.quantities], np.float64),
-            np.array([column[symbol] for record in records for symbol in record.symbols], np.int32),
-            np.cumsum([0, *(len(record.symbols) for record in records)]).astype(np.int32),
-        ),
-        shape=(len(records), len(symbols)),
+
+def _standing(record: PortfolioRecord, marks: Mapping[str, Mark], risk: RiskSnapshot) -> Standing:
+    return Standing(
+        exposure=exposures(record, marks),
+        cash=record.cash,
+        risk_number=risk.risk_number,
+        tolerance=record.risk_tolerance.value,
+        var_99_fraction=risk.var_99_fraction,
     )
-    measured = revalue(quantity, np.array([record.cash for record in records], np.float64), market, risk_free)
-    tail_sessions = [scenarios.sessions[index] for index in measured.var_95_scenario.tolist()]
-    return [
-        _snapshot(record, row, session, marks, scenarios, sequence=sequence, now_ns=now_ns)
-        for record, row, session in zip(records, measured.rows(), tail_sessions, strict=True)
-    ]
+
+
+# --- what is held -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A position as reported. What depends on a mark is None where the symbol has none."""
+
+    symbol: str
+    sector: str | None
+    quantity: float
+    mark: float | None
+    marked_at_ns: int | None
+    market_value: float | None
+    weight_fraction: float | None
+    """Of the portfolio's market value; None also where that is not positive."""
+    day_pnl: float | None
+    """None also where the last close is not known."""
+    liquidity_days: float | None
+    """To trade out of it; None where no volume is known, or none is traded."""
+
+
+@dataclass(frozen=True, slots=True)
+class SectorExposure:
+    """What is held of one sector, money; `short` is negative, and `sector` None where nobody states one."""
+
+    sector: str | None
+    gross: float
+    net: float
+    long: float
+    short: float
 
 
 def holdings(record: PortfolioRecord, marks: Mapping[str, Mark]) -> list[Holding]:
     """The positions with their marks, the largest market value first, unmarked ones last."""
     exposure = exposures(record, marks)
-    market_value = sum(exposure.values()) + record.cash
+    market_value = value_of(list(exposure.values()), record.cash)
+    volumes = _column(record.symbols, {symbol: mark.average_daily_volume for symbol, mark in marks.items()})
+    days = liquidity_days(np.array(record.quantities, np.float64), volumes).tolist()
     found = []
-    for symbol, quantity, sector in zip(record.symbols, record.quantities, record.sectors, strict=True):
+    for symbol, quantity, sector, to_trade in zip(record.symbols, record.quantities, record.sectors, days, strict=True):
         mark, value = marks.get(symbol), exposure.get(symbol)
         moved = None if mark is None or mark.previous_close is None else mark.price - mark.previous_close
         found.append(
@@ -153,8 +339,9 @@ def holdings(record: PortfolioRecord, marks: Mapping[str, Mark]) -> list[Holding
                 mark=None if mark is None else mark.price,
                 marked_at_ns=None if mark is None else mark.event_time_ns,
                 market_value=value,
-                weight_fraction=None if value is None or market_value <= 0.0 else value / market_value,
+                weight_fraction=None if value is None or market_value is None else value / market_value,
                 day_pnl=None if moved is None else quantity * moved,
+                liquidity_days=defined(to_trade),
             )
         )
     return sorted(found, key=lambda holding: (holding.market_value is None, -abs(holding.market_value or 0.0)))
@@ -169,152 +356,22 @@ def exposures(record: PortfolioRecord, marks: Mapping[str, Mark]) -> dict[str, f
     }
 
 
-def stressed(
-    record: PortfolioRecord,
-    marks: Mapping[str, Mark],
-    scenarios: ScenarioSet,
-    stresses: Sequence[stress.NamedStress],
-) -> list[StressResult]:
-    """What each stress would do to the portfolio as it is now.
-
-    A symbol repeats its own return where the scenario set saw it through the stress, and follows the index by its
-    beta elsewhere: over the scenario set where it has a history there, else the vendor's, else 1.
-    """
-    exposure = exposures(record, marks)
-    market_value = sum(exposure.values()) + record.cash
-    unmarked = sorted(set(record.symbols) - exposure.keys())
-    betas = {symbol: _beta(symbol, marks[symbol], scenarios) for symbol in exposure}
-    results = []
-    for each in stresses:
-        returns = stress.stressed_returns(each, *_closes_around(each, exposure, scenarios), betas)
-        outcome = stress.stress_pnl(exposure, returns)
-        results.append(
-            StressResult(
-                stress=each,
-                pnl=outcome.pnl,
-                pnl_fraction=outcome.pnl / market_value if market_value > 0.0 else None,
-                own_share_fraction=outcome.own_share,
-                holdings=[
-                    StressedHolding(symbol, returns[symbol].fraction, pnl, returns[symbol].basis)
-                    for symbol, pnl in sorted(outcome.by_symbol.items(), key=lambda item: item[1])
-                ],
-                incomplete_symbols=unmarked,
-            )
-        )
-    return results
+def sectors_of(record: PortfolioRecord, scenarios: ScenarioSet | None) -> dict[str, str | None]:
+    """{symbol: sector} of what is held: as the portfolio's owner states it, else as the closes do."""
+    known = {} if scenarios is None else scenarios.sectors
+    return {symbol: stated or known.get(symbol) for symbol, stated in zip(record.symbols, record.sectors, strict=True)}
 
 
-def aggregate(
-    pnls: Sequence[AdvisorPnl], current_id: str | None, scenarios: ScenarioSet | None, risk_free: float
-) -> Aggregate:
-    """Measure the sum of P&L vectors, those of one scenario set only: the current one, or the commonest.
-
-    `scenarios` is the set that `current_id` names; without it the benchmark is not known, so no beta is given.
-    """
-    chosen = chosen_scenario_set_id(pnls, current_id)
-    summed = [pnl for pnl in pnls if pnl.scenario_set_id == chosen]
-    if not summed:
-        return Aggregate(0, False, current_id, None, 0, None)
-    vectors = np.stack([np.frombuffer(pnl.pnl, np.float64) for pnl in summed])
-    known = scenarios is not None and scenarios.scenario_set_id == chosen
-    benchmark = scenarios.benchmark_returns if known and scenarios is not None else np.zeros(vectors.shape[1])
-    measured = measures.aggregate(
-        vectors.sum(axis=0),
-        market_value=sum(pnl.market_value for pnl in summed),
-        gross_exposure=sum(pnl.gross_exposure for pnl in summed),
-        net_exposure=sum(pnl.net_exposure for pnl in summed),
-        cash=sum(pnl.cash for pnl in summed),
-        day_pnl=sum(pnl.day_pnl for pnl in summed),
-        covered_exposure=sum(pnl.covered_exposure for pnl in summed),
-        benchmark_returns=benchmark,
-        risk_free=risk_free,
-    )
-    return Aggregate(
-        portfolios=sum(pnl.portfolios for pnl in summed),
-        partial=len(summed) < len(pnls),
-        scenario_set_id=chosen,
-        as_of_ns=max(pnl.as_of_ns for pnl in summed),
-        observations=vectors.shape[1],
-        measured=measured.rows()[0],
-    )
-
-
-def chosen_scenario_set_id(pnls: Sequence[AdvisorPnl], current_id: str | None) -> str | None:
-    """The current set where any vector is of it; else the one that most portfolios are of (while a set rolls)."""
-    portfolios: Counter[str] = Counter()
-    for pnl in pnls:
-        portfolios[pnl.scenario_set_id] += pnl.portfolios
-    if current_id in portfolios or not portfolios:
-        return current_id
-    return portfolios.most_common(1)[0][0]
-
-
-def _market(symbols: Sequence[str], marks: Mapping[str, Mark], scenarios: ScenarioSet) -> Market:
-    opinions = {symbol: Opinion(mark.volatility, mark.beta) for symbol, mark in marks.items()}
-    returns, own_history = returns_by_symbol(scenarios, symbols, opinions, np.float64)
-    previous = [marks[symbol].previous_close if symbol in marks else None for symbol in symbols]
-    return Market(
-        mark=np.array([marks[symbol].price if symbol in marks else np.nan for symbol in symbols], np.float64),
-        previous_close=np.array([np.nan if close is None else close for close in previous], np.float64),
-        returns=returns,
-        own_history=own_history,
-        benchmark_returns=scenarios.benchmark_returns,
-    )
-
-
-def _snapshot(
-    record: PortfolioRecord,
-    measured: Mapping[str, float | int | None],
-    tail_session: str,
-    marks: Mapping[str, Mark],
-    scenarios: ScenarioSet,
-    *,
-    sequence: str,
-    now_ns: int,
-) -> RiskSnapshot:
-    times = [marks[symbol].event_time_ns for symbol in record.symbols if symbol in marks]
-    return RiskSnapshot(
-        sequence=sequence,
-        advisor_id=record.advisor_id,
-        portfolio_id=record.portfolio_id,
-        client_id=record.client_id,
-        risk_tolerance=record.risk_tolerance,
-        as_of_ns=max([record.event_time_ns, *times]),
-        calculated_at_ns=now_ns,
-        method=scenarios.method,
-        horizon_days=HORIZON_DAYS,
-        observations=scenarios.observations,
-        scenario_set_id=scenarios.scenario_set_id,
-        var_95_scenario_date=tail_session,
-        incomplete_symbols=sorted(symbol for symbol in record.symbols if symbol not in marks),
-        proxied_symbols=sorted(s for s in record.symbols if s in marks and scenarios.returns_of(s) is None),
-        oldest_price_ns=min(times, default=None),
-        calculation_time_ms=0.0,
-        average_calculation_time_ms=0.0,
-        calculations=0,
-        source_partition=record.source_partition,
-        source_offset=record.source_offset,
-        **measured,  # type: ignore[arg-type]  # `rows` names exactly the fields of a snapshot
-    )
-
-
-def _beta(symbol: str, mark: Mark, scenarios: ScenarioSet) -> float:
-    own = scenarios.returns_of(symbol)
-    if own is not None:
-        beta = float(measures.beta(own[None, :], scenarios.benchmark_returns)[0])
-        return DEFAULT_BETA if np.isnan(beta) else beta
-    return DEFAULT_BETA if mark.beta is None else mark.beta
-
-
-def _closes_around(
-    each: stress.NamedStress, symbols: Mapping[str, float], scenarios: ScenarioSet
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Closes of a stress's two sessions, relative to the first, where the scenario set spans both."""
-    if each.first_session not in scenarios.sessions or each.last_session not in scenarios.sessions:
-        return {}, {}
-    first, last = scenarios.sessions.index(each.first_session), scenarios.sessions.index(each.last_session)
-    own = {symbol: returns for symbol in symbols if (returns := scenarios.returns_of(symbol)) is not None}
-    # The first session's own return was made before its close, from which the stress is counted.
-    return dict.fromkeys(own, 1.0), {
-        s: float(np.prod(1.0 + returns[first + 1 : last + 1])) for s, returns in own.items()
-    }
+def sector_exposures(
+    record: PortfolioRecord, marks: Mapping[str, Mark], scenarios: ScenarioSet | None
+) -> list[SectorExposure]:
+    """What is held of each sector, the largest gross exposure first. What has no mark is left out."""
+    sectors = sectors_of(record, scenarios)
+    by_sector: dict[str | None, list[float]] = {}
+    for symbol, exposure in exposures(record, marks).items():
+        by_sector.setdefault(sectors[symbol], []).append(exposure)
+    found = []
+    for sector, each in by_sector.items():
+        long, short = math.fsum(e for e in each if e > 0.0), math.fsum(e for e in each if e < 0.0)
+        found.append(SectorExposure(sector, long - short, long + short, long, short))
+    return sorted(found, key=lambda exposure: (-exposure.gross, exposure.sector or ""))

@@ -67,6 +67,13 @@ class RiskBody(msgspec.Struct):
     proxied_symbols: list[str]
     stale: bool
     price_age_ms: float | None
+    long_exposure: float
+    short_exposure: float
+    """Negative, so that long and short add up to net."""
+    sortino_ratio: float | None
+    tracking_error: float | None
+    risk_number_structural: int | None
+    """Swinging as the long run did; `risk_number` swings as the market does now."""
 
     @classmethod
     async def of(cls, snapshot: RiskSnapshot, backend: Backend) -> RiskBody:

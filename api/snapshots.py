@@ -23,6 +23,7 @@ from plimsoll import keys
 from plimsoll.errors import Unavailable
 from plimsoll.messages import (
     AdvisorPnl,
+    BacktestRecord,
     Heartbeat,
     Mark,
     PortfolioRecord,
@@ -134,6 +135,10 @@ class SnapshotStore:
                 raw = await self._redis.get(keys.scenario_set(text(raw_id)))
                 self._scenario_set = None if raw is None else decode(raw, ScenarioSetRecord)
         return self._scenario_set
+
+    async def backtest(self, portfolio_id: str) -> BacktestRecord | None:
+        """A portfolio's live backtest; None before its first judged session."""
+        return (await self._strings([keys.backtest(portfolio_id)], BacktestRecord))[0]
 
     async def scenario_set_id(self) -> str | None:
         """The id of the scenario set that new snapshots are computed under."""

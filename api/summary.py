@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from api.aggregates import Aggregate, aggregate
 from api.engine_state import EngineState
 from api.listing import Listing, Selection
-from api.on_demand import Aggregate, aggregate, scenario_set_of
+from api.on_demand import Terms
 from api.publisher import Publisher
+from api.scenario_sets import ScenarioSets
 from api.snapshots import BATCH, SnapshotStore
 from plimsoll.errors import Unavailable
 from plimsoll.messages import AdvisorPnl, Heartbeat
@@ -78,14 +80,16 @@ class Summary:
         engine: EngineState,
         publisher: Publisher,
         *,
-        risk_free: float,
+        sets: ScenarioSets,
+        terms: Terms,
         clock: Callable[[], int],
     ) -> None:
         self._store = store
         self._listing = listing
         self._engine = engine
         self._publisher = publisher
-        self._risk_free = risk_free
+        self._sets = sets
+        self._terms = terms
         self._clock = clock
         self._started_at_ns = clock()
         self._totals: Totals | None = None
@@ -131,19 +135,11 @@ class Summary:
         pnls: list[AdvisorPnl] = []
         for by_worker in await self._store.advisor_pnls(advisor_ids):
             pnls += [pnl for field, pnl in by_worker.items() if field in fields]
-        record = await self._store.scenario_set()
-        scenarios = None if record is None else scenario_set_of(record)
-        summed = aggregate(pnls, record.scenario_set_id if record else None, scenarios, self._risk_free)
+        scenarios = await self._sets.if_any()
+        summed = aggregate(pnls, await self._store.scenario_set_id(), scenarios, self._terms)
         missing = summed.portfolios < await self._listing.count(selection) or not await self._engine.is_complete()
         partial = summed.partial or (missing and summed.portfolios > 0)
-        return Aggregate(
-            portfolios=summed.portfolios,
-            partial=partial,
-            scenario_set_id=summed.scenario_set_id,
-            as_of_ns=summed.as_of_ns,
-            observations=summed.observations,
-            measured=summed.measured,
-        )
+        return replace(summed, partial=partial)
 
     async def _read_totals(self) -> Totals:
         portfolio_ids = await self._listing.all_portfolios(Selection())

@@ -6,9 +6,20 @@ import strawberry
 
 from api.follow import AtRiskMove, RiskEventReason
 from plimsoll.messages import RiskTolerance
+from plimsoll.risk.alignment import Verdict
+from plimsoll.risk.backtest import Zone
+from plimsoll.risk.limits import LimitCode
 from plimsoll.risk.score import RiskBand
 
-__all__ = ["AtRiskMove", "RiskBand", "RiskEventReason", "RiskTolerance"]
+__all__ = [
+    "AtRiskMove",
+    "LimitCode",
+    "RiskBand",
+    "RiskEventReason",
+    "RiskTolerance",
+    "Verdict",
+    "Zone",
+]
 
 # Each call leaves the class as it is and notes on it how GraphQL spells it.
 strawberry.enum(RiskBand, description="LOW below 30, MODERATE from 30, HIGH from 70.")
@@ -22,5 +33,20 @@ strawberry.enum(
     ),
 )
 strawberry.enum(
-    AtRiskMove, description="ENTERED: at or above the threshold. UPDATED: still. LEFT: below it, or closed."
+    AtRiskMove,
+    description=(
+        "ENTERED: at or above the threshold. UPDATED: still at risk, down to 3 points below it. LEFT: below that, or "
+        "closed."
+    ),
+)
+strawberry.enum(
+    Verdict,
+    name="AlignmentVerdict",
+    description="ALIGNED: up to 10 points from the client's tolerance. TOO_RISKY: above. TOO_CAUTIOUS: below.",
+)
+strawberry.enum(LimitCode, description="Stable codes: programs may rely on them. NO_VALUE: nothing else is judged.")
+strawberry.enum(
+    Zone,
+    name="BacktestZone",
+    description="Basel's traffic light; at 99 % over 250 days GREEN up to 4 exceptions, YELLOW up to 9, RED above.",
 )

@@ -13,6 +13,7 @@ from api.schema.enums import RiskBand, RiskTolerance
 from api.schema.scalars import Sequence
 from api.summary import band_ends
 from plimsoll.messages import PortfolioUpdate, Position
+from plimsoll.risk.stress import Shock
 
 _VERSION_MAX = 2**63
 
@@ -65,6 +66,54 @@ def trades_by_symbol(trades: list[TradeInput]) -> dict[str, float]:
     for trade in trades:
         summed[trade.symbol] = summed.get(trade.symbol, 0.0) + trade.quantity
     return summed
+
+
+@strawberry.input(description="An assumed return of every holding of a sector.")
+class SectorShockInput:
+    """One sector's."""
+
+    sector: str
+    fraction: float = strawberry.field(description="-0.2 is a fall of twenty per cent; -1 to 10.")
+
+
+@strawberry.input(description="An assumed return of one symbol.")
+class SymbolShockInput:
+    """One symbol's."""
+
+    symbol: str
+    fraction: float = strawberry.field(description="-0.2 is a fall of twenty per cent; -1 to 10.")
+
+
+def shock_of(
+    parallel_fraction: float | None, sectors: list[SectorShockInput] | None, symbols: list[SymbolShockInput] | None
+) -> Shock:
+    """What a caller assumes, in words of the mathematics. Raises `BadInput`."""
+    if parallel_fraction is None and not sectors and not symbols:
+        raise BadInput("parallelFraction", "nothing is shocked; give a fraction, a sector or a symbol")
+    if parallel_fraction is not None:
+        _require_shock("parallelFraction", parallel_fraction)
+    return Shock(
+        parallel_fraction,
+        _shocks("sectors", "sector", [(each.sector, each.fraction) for each in sectors or ()]),
+        _shocks("symbols", "symbol", [(each.symbol, each.fraction) for each in symbols or ()]),
+    )
+
+
+def _shocks(argument: str, kind: str, each: list[tuple[str, float]]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for index, (name, fraction) in enumerate(each):
+        _require_shock(f"{argument}[{index}].fraction", fraction)
+        if name in found:
+            raise BadInput(f"{argument}[{index}].{kind}", f"{name[:80]!r} is shocked twice; say once by how much")
+        found[name] = fraction
+    return found
+
+
+def _require_shock(field: str, fraction: float) -> None:
+    try:
+        Shock(fraction)
+    except ValueError as error:
+        raise BadInput(field, str(error).removeprefix("parallel is ")) from None
 
 
 @strawberry.input

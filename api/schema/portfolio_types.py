@@ -8,11 +8,20 @@ from typing import Annotated, TypeAlias
 import strawberry
 
 from api import listing
+from api.schema.analysis_types import (
+    Alternative,
+    Contributions,
+    Holding,
+    SectorExposure,
+    ShockResult,
+    StressResult,
+)
+from api.schema.backtest_types import Backtest
 from api.schema.described import field
 from api.schema.enums import RiskTolerance
-from api.schema.inputs import PortfolioOrder
+from api.schema.inputs import PortfolioOrder, SectorShockInput, SymbolShockInput, shock_of
 from api.schema.operation import Info
-from api.schema.risk_types import AggregateRisk, Holding, RiskPoint, RiskSnapshot, StressResult
+from api.schema.risk_types import AggregateRisk, Alignment, RiskPoint, RiskSnapshot
 from api.schema.scalars import global_id, nanoseconds
 from plimsoll import messages
 
@@ -91,6 +100,21 @@ class Portfolio(Node):
         return [Holding.of(holding, now_ns) for holding in await backend.analysis.holdings(record)]
 
     @field
+    async def exposures(self, info: Info) -> list[SectorExposure]:
+        """What it holds of each sector, the largest first. Empty for a portfolio that was closed meanwhile."""
+        record = await info.context.records.load(self.portfolio_id)
+        if record is None:
+            return []
+        found = await info.context.backend.analysis.sector_exposures(record)
+        return [SectorExposure.of(exposure) for exposure in found]
+
+    @field
+    async def alignment(self, info: Info) -> Alignment | None:
+        """How its risk number compares with its client's tolerance; null while it has none. As `risk.alignment`."""
+        snapshot = await info.context.risks.load(self.portfolio_id)
+        return None if snapshot is None else Alignment.of(snapshot)
+
+    @field
     async def cash(self, info: Info) -> float | None:
         """In the reporting currency; null for a portfolio that was closed meanwhile. As its owner stated it."""
         record = await info.context.records.load(self.portfolio_id)
@@ -110,8 +134,33 @@ class Portfolio(Node):
     @field
     async def stress(self, info: Info, scenarios: list[strawberry.ID] | None = None) -> list[StressResult]:
         """What falls of the market in the past would do to it; all of them where none is named. As `stress`."""
-        results = await info.context.backend.analysis.stress(self.portfolio_id, scenarios)
-        return [StressResult.of(result) for result in results]
+        return await read_stress(info, self.portfolio_id, scenarios)
+
+    @field
+    async def shock(
+        self,
+        info: Info,
+        parallel_fraction: float | None = None,
+        sectors: list[SectorShockInput] | None = None,
+        symbols: list[SymbolShockInput] | None = None,
+    ) -> ShockResult:
+        """What an assumed shock would do to it; a symbol's own before its sector's before the parallel. As `shock`."""
+        return await read_shock(info, self.portfolio_id, parallel_fraction, sectors, symbols)
+
+    @field
+    async def contributions(self, info: Info) -> Contributions:
+        """What each holding and sector adds to its risk. As `contributions`."""
+        return await read_contributions(info, self.portfolio_id)
+
+    @field
+    async def alternatives(self, info: Info) -> list[Alternative]:
+        """Every method of value at risk side by side. As `alternatives`."""
+        return await read_alternatives(info, self.portfolio_id)
+
+    @field
+    async def backtest(self, info: Info) -> Backtest:
+        """How its value at risk has done. As `backtest`."""
+        return await read_backtest(info, self.portfolio_id)
 
 
 @strawberry.type
@@ -218,6 +267,39 @@ async def read_history(info: Info, portfolio_id: str, start: datetime | None, en
         portfolio_id, None if start is None else nanoseconds(start), None if end is None else nanoseconds(end)
     )
     return [RiskPoint.of(point) for point in points]
+
+
+async def read_stress(info: Info, portfolio_id: str, scenarios: list[strawberry.ID] | None) -> list[StressResult]:
+    """What falls of the market in the past would do to a portfolio."""
+    results = await info.context.backend.analysis.stress(portfolio_id, scenarios)
+    return [StressResult.of(result) for result in results]
+
+
+async def read_shock(
+    info: Info,
+    portfolio_id: str,
+    parallel_fraction: float | None,
+    sectors: list[SectorShockInput] | None,
+    symbols: list[SymbolShockInput] | None,
+) -> ShockResult:
+    """What an assumed shock would do to a portfolio."""
+    shock = shock_of(parallel_fraction, sectors, symbols)
+    return ShockResult.of(await info.context.backend.analysis.shock(portfolio_id, shock))
+
+
+async def read_contributions(info: Info, portfolio_id: str) -> Contributions:
+    """What each holding and sector adds to a portfolio's risk."""
+    return Contributions.of(await info.context.backend.analysis.contributions(portfolio_id))
+
+
+async def read_alternatives(info: Info, portfolio_id: str) -> list[Alternative]:
+    """Every method's answer for a portfolio."""
+    return [Alternative.of(each) for each in await info.context.backend.analysis.alternatives(portfolio_id)]
+
+
+async def read_backtest(info: Info, portfolio_id: str) -> Backtest:
+    """How a portfolio's value at risk has done."""
+    return Backtest.of(await info.context.backend.analysis.backtest(portfolio_id))
 
 
 async def read_page(

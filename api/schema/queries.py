@@ -8,8 +8,17 @@ import strawberry
 
 from api import listing
 from api.errors import is_identifier, require_identifier
+from api.schema.analysis_types import Alternative, Contributions, LimitBreach, ShockResult, StressResult, WhatIf
+from api.schema.backtest_types import Backtest
 from api.schema.described import field
-from api.schema.inputs import PortfolioFilter, PortfolioOrder, TradeInput, trades_by_symbol
+from api.schema.inputs import (
+    PortfolioFilter,
+    PortfolioOrder,
+    SectorShockInput,
+    SymbolShockInput,
+    TradeInput,
+    trades_by_symbol,
+)
 from api.schema.operation import Info
 from api.schema.portfolio_types import (
     Advisor,
@@ -21,11 +30,16 @@ from api.schema.portfolio_types import (
     Portfolio,
     PortfolioConnection,
     present,
+    read_alternatives,
+    read_backtest,
+    read_contributions,
     read_history,
     read_page,
     read_risk,
+    read_shock,
+    read_stress,
 )
-from api.schema.risk_types import AggregateRisk, RiskDifference, RiskPoint, RiskSnapshot, StressResult, WhatIf
+from api.schema.risk_types import AggregateRisk, RiskDifference, RiskPoint, RiskSnapshot
 from api.schema.scalars import own_id, parse_global_id
 from api.schema.status_types import MetricsSummary, SystemStatus
 
@@ -65,7 +79,7 @@ class Query:
     ) -> PortfolioConnection:
         """Portfolios with a risk number of the threshold (1 to 99) or more, the riskiest first.
 
-        A page; 1 to 200 of them.
+        A page; 1 to 200 of them. This is one moment; `atRisk`, the subscription, keeps who entered down to 3 below.
         """
         selection = listing.Selection(min_risk_number=listing.require_number(risk_threshold, "riskThreshold"))
         return await read_page(info, selection, PortfolioOrder.RISK_NUMBER_DESC, first, after)
@@ -95,14 +109,14 @@ class Query:
 
         NOT_FOUND for an unknown portfolio. A symbol without a price is among `after.incompleteSymbols`.
         """
-        backend = info.context.backend
-        before, after = await backend.analysis.what_if(
+        found = await info.context.backend.analysis.what_if(
             require_identifier(portfolio_id, "portfolioId"), trades_by_symbol(trades)
         )
         return WhatIf(
-            before=await present(info, before),
-            after=await present(info, after),
-            difference=RiskDifference.between(before, after),
+            before=await present(info, found.before),
+            after=await present(info, found.after),
+            difference=RiskDifference.between(found.before, found.after),
+            breaches=[LimitBreach.of(breach) for breach in found.breaches],
         )
 
     @field
@@ -113,8 +127,41 @@ class Query:
 
         NOT_FOUND for an unknown portfolio.
         """
-        results = await info.context.backend.analysis.stress(require_identifier(portfolio_id, "portfolioId"), scenarios)
-        return [StressResult.of(result) for result in results]
+        return await read_stress(info, require_identifier(portfolio_id, "portfolioId"), scenarios)
+
+    @field
+    async def shock(
+        self,
+        info: Info,
+        portfolio_id: strawberry.ID,
+        parallel_fraction: float | None = None,
+        sectors: list[SectorShockInput] | None = None,
+        symbols: list[SymbolShockInput] | None = None,
+    ) -> ShockResult:
+        """What an assumed shock would do: a symbol's own before its sector's before the parallel one, else none.
+
+        Fractions are from -1 to 10: -0.2 is a fall of twenty per cent. NOT_FOUND for an unknown portfolio.
+        """
+        known_id = require_identifier(portfolio_id, "portfolioId")
+        return await read_shock(info, known_id, parallel_fraction, sectors, symbols)
+
+    @field
+    async def contributions(self, info: Info, portfolio_id: strawberry.ID) -> Contributions:
+        """What each holding and sector adds to a portfolio's risk. NOT_FOUND for an unknown portfolio."""
+        return await read_contributions(info, require_identifier(portfolio_id, "portfolioId"))
+
+    @field
+    async def alternatives(self, info: Info, portfolio_id: strawberry.ID) -> list[Alternative]:
+        """Every method of value at risk side by side. NOT_FOUND for an unknown portfolio."""
+        return await read_alternatives(info, require_identifier(portfolio_id, "portfolioId"))
+
+    @field
+    async def backtest(self, info: Info, portfolio_id: strawberry.ID) -> Backtest:
+        """How a portfolio's value at risk has done: live, and rolled through past closes.
+
+        NOT_FOUND for an unknown portfolio.
+        """
+        return await read_backtest(info, require_identifier(portfolio_id, "portfolioId"))
 
     @field
     async def risk_history(

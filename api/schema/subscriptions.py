@@ -64,7 +64,9 @@ class Subscription:
     async def at_risk(self, info: Info, risk_threshold: int = 70) -> AsyncGenerator[AtRiskChange, None]:
         """Who is at risk now, the riskiest first, then who enters, changes and leaves.
 
-        A risk number of the threshold (1 to 99) or more.
+        A portfolio enters with a risk number of the threshold (1 to 99) or more, and leaves with one more than 3 points
+        below it, so that a price cannot make it come and go. `atRiskPortfolios` knows no past, and goes by the
+        threshold alone.
         """
         changes = info.context.backend.follow.at_risk(require_number(risk_threshold, "riskThreshold"))
         async with aclosing(changes):

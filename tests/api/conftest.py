@@ -24,6 +24,7 @@ from api.app import create_app
 from plimsoll import keys
 from plimsoll.messages import (
     AdvisorPnl,
+    BacktestRecord,
     Heartbeat,
     Mark,
     Moved,
@@ -36,7 +37,7 @@ from plimsoll.messages import (
     encode,
 )
 from plimsoll.risk import scenarios
-from plimsoll.risk.scenarios import ScenarioSet
+from plimsoll.risk.scenarios import Closes, ScenarioSet
 from plimsoll.settings import Settings
 
 NOWHERE = "127.0.0.1:1"
@@ -62,6 +63,8 @@ def a_snapshot(portfolio_id: str = "p-1", advisor_id: str = "advisor-1", **state
         market_value=51_243.75,
         gross_exposure=51_243.75,
         net_exposure=51_243.75,
+        long_exposure=51_243.75,
+        short_exposure=0.0,
         cash=0.0,
         var_95=1_000.0,
         var_99=1_500.0,
@@ -72,12 +75,15 @@ def a_snapshot(portfolio_id: str = "p-1", advisor_id: str = "advisor-1", **state
         volatility=0.2,
         expected_return=0.08,
         sharpe_ratio=0.4,
+        sortino_ratio=0.6,
         beta=1.1,
+        tracking_error=0.05,
         max_drawdown=-0.3,
         effective_names=2.8,
         risk_number=50,
+        risk_number_structural=44,
         day_pnl=-12.5,
-        method="historical",
+        method="filtered_historical",
         horizon_days=1,
         observations=100,
         scenario_set_id="set-1",
@@ -138,16 +144,28 @@ def a_heartbeat(index: int = 0, workers: int = 1, **stated: Any) -> Heartbeat:
     return replace(beat, **stated)
 
 
-def a_scenario_set() -> ScenarioSet:
-    """100 sessions of AAPL, MSFT and the benchmark, the same at every call."""
+def a_scenario_set(sessions: int = 101, **stated: Any) -> ScenarioSet:
+    """100 scenarios of AAPL, MSFT and the benchmark, the same at every call; `stated` as `scenarios.build` takes it."""
     rng = np.random.default_rng(7)
-    days = np.arange("2019-11-01", "2020-02-10", dtype="datetime64[D]").astype(str).tolist()
-    walk = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, (len(days), 3)), axis=0))
-    closes = [
-        (day, dict(zip(("AAPL", "MSFT", "SP500"), row, strict=True)))
-        for day, row in zip(days, walk.tolist(), strict=True)
-    ]
-    return scenarios.build(closes, "SP500", 100)
+    days = np.datetime64("2019-11-01") + np.arange(sessions)
+    walk = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, (sessions, 3)), axis=0))
+    closes = Closes(tuple(days.astype(str).tolist()), ("AAPL", "MSFT", "SP500"), walk)
+    return scenarios.build(closes, "SP500", 100, **stated)
+
+
+def a_scenario_set_record(made: ScenarioSet) -> ScenarioSetRecord:
+    """A set as the engine states it."""
+    return ScenarioSetRecord(
+        scenario_set_id=made.scenario_set_id,
+        benchmark=made.benchmark or "",
+        window=made.window,
+        decay=made.decay,
+        symbols=list(made.closes.symbols),
+        sessions=list(made.closes.sessions),
+        closes=made.closes.price.tobytes(),
+        sectors=dict(made.sectors),
+        stress_returns={stress_id: dict(returns) for stress_id, returns in made.stress_returns.items()},
+    )
 
 
 def score_of(snapshot: RiskSnapshot) -> float:
@@ -215,17 +233,13 @@ class Seed:
 
     async def scenario_set(self, scenario_set: ScenarioSet | None = None) -> ScenarioSet:
         made = scenario_set or a_scenario_set()
-        record = ScenarioSetRecord(
-            made.scenario_set_id,
-            made.method,
-            made.benchmark,
-            list(made.symbols),
-            list(made.sessions),
-            made.returns.tobytes(),
-        )
+        record = a_scenario_set_record(made)
         await self.redis.set(keys.scenario_set(made.scenario_set_id), encode(record))
         await self.redis.set(keys.CURRENT_SCENARIO_SET, made.scenario_set_id)
         return made
+
+    async def backtest(self, record: BacktestRecord) -> None:
+        await self.redis.set(keys.backtest(record.portfolio_id), encode(record))
 
     async def heartbeat(self, index: int = 0, workers: int = 1, **stated: Any) -> None:
         await self.redis.hset(keys.ENGINE, f"{index}/{workers}", encode(a_heartbeat(index, workers, **stated)))
@@ -391,10 +405,11 @@ class Make:
     snapshot: Callable[..., RiskSnapshot]
     record: Callable[..., PortfolioRecord]
     heartbeat: Callable[..., Heartbeat]
-    scenario_set: Callable[[], ScenarioSet]
+    scenario_set: Callable[..., ScenarioSet]
+    scenario_set_record: Callable[[ScenarioSet], ScenarioSetRecord]
     eventually: Callable[..., Awaitable[None]]
 
 
 @pytest.fixture(scope="session")
 def make() -> Make:
-    return Make(a_snapshot, a_record, a_heartbeat, a_scenario_set, eventually)
+    return Make(a_snapshot, a_record, a_heartbeat, a_scenario_set, a_scenario_set_record, eventually)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from plimsoll.messages import AdvisorPnl
-from plimsoll.risk.measures import expected_shortfall, value_at_risk
+from plimsoll.risk.tails import expected_shortfall, value_at_risk
 
 if TYPE_CHECKING:
     from tests.api.conftest import Client, Make, Seed
@@ -21,10 +21,11 @@ def global_id(kind: str, own_id: str) -> str:
 
 
 RISK = """query($id: ID!) { portfolioRisk(portfolioId: $id) {
-  portfolioId advisorId clientId riskTolerance sequence asOf calculatedAt marketValue grossExposure netExposure cash
-  var95 var99 es975 var95Fraction var99Fraction es975Fraction volatility expectedReturn sharpeRatio beta maxDrawdown
-  effectiveNames riskNumber riskBand dayPnl method horizonDays observations scenarioSetId var95ScenarioDate coverage
-  incompleteSymbols proxiedSymbols stale priceAgeMs calculationTimeMs } }"""
+  portfolioId advisorId clientId riskTolerance sequence asOf calculatedAt marketValue grossExposure netExposure
+  longExposure shortExposure cash var95 var99 es975 var95Fraction var99Fraction es975Fraction volatility expectedReturn
+  sharpeRatio sortinoRatio beta trackingError maxDrawdown effectiveNames riskNumber riskNumberStructural riskBand
+  alignment { toleranceNumber gap verdict } dayPnl method horizonDays observations scenarioSetId var95ScenarioDate
+  coverage incompleteSymbols proxiedSymbols stale priceAgeMs calculationTimeMs } }"""
 
 
 async def test_every_measure_of_a_snapshot_is_told(client: Client, seed: Seed, make: Make) -> None:
@@ -39,6 +40,9 @@ async def test_every_measure_of_a_snapshot_is_told(client: Client, seed: Seed, m
     assert risk["riskBand"] == "MODERATE"
     assert risk["riskTolerance"] == "MODERATE"
     assert (risk["var95"], risk["es975"], risk["maxDrawdown"]) == (1_000.0, 1_450.0, -0.3)
+    assert (risk["longExposure"], risk["shortExposure"]) == (51_243.75, 0.0)
+    assert (risk["sortinoRatio"], risk["trackingError"], risk["riskNumberStructural"]) == (0.6, 0.05, 44)
+    assert risk["alignment"] == {"toleranceNumber": 50, "gap": 0, "verdict": "ALIGNED"}
     assert risk["stale"] is False
     assert risk["priceAgeMs"] > 0
 
@@ -50,6 +54,7 @@ async def test_what_is_not_defined_is_null(client: Client, seed: Seed, make: Mak
     risk = (await client.ask(RISK, id="p-1"))["portfolioRisk"]
 
     assert risk["var95Fraction"] is risk["volatility"] is risk["riskNumber"] is risk["riskBand"] is None
+    assert risk["alignment"] is None
     assert risk["priceAgeMs"] is None
 
 
@@ -260,10 +265,17 @@ def a_pnl(pnl: np.ndarray, scenario_set_id: str, **stated: float) -> AdvisorPnl:
         "as_of_ns": 1_700_000_000_000_000_000,
         "calculated_at_ns": 1_700_000_000_000_000_000,
     } | stated
-    return AdvisorPnl(scenario_set_id=scenario_set_id, pnl=np.asarray(pnl, np.float64).tobytes(), **values)
+    filtered = np.asarray(pnl, np.float64)
+    # As it was: an older half, and the scenarios half as large as they are filtered to now.
+    long_run = np.concatenate([filtered, filtered]) / 2.0
+    return AdvisorPnl(
+        scenario_set_id=scenario_set_id, pnl=filtered.tobytes(), long_run_pnl=long_run.tobytes(), **values
+    )
 
 
-AGGREGATE = "scope portfolios partial scenarioSetId asOf observations marketValue var95 es975 riskNumber coverage beta"
+AGGREGATE = """scope portfolios partial scenarioSetId asOf method observations marketValue longExposure shortExposure
+  var95 var95ScenarioDate es975 volatility sortinoRatio trackingError riskNumber riskNumberStructural effectiveNames
+  coverage beta"""
 
 
 async def test_the_firm_is_measured_from_summed_scenarios_not_from_summed_risk(
@@ -285,6 +297,12 @@ async def test_the_firm_is_measured_from_summed_scenarios_not_from_summed_risk(
     assert firm["es975"] == pytest.approx(expected_shortfall(together, 0.025)[0])
     assert (firm["scope"], firm["portfolios"], firm["partial"]) == ("firm", 2, False)
     assert (firm["marketValue"], firm["coverage"], firm["observations"]) == (2_000.0, 0.5, 100)
+    # Volatility is of returns as they were, half as large as what is filtered to now.
+    assert firm["volatility"] == pytest.approx(np.std(together / 2.0 / 2_000.0, ddof=1) * np.sqrt(252))
+    assert firm["var95ScenarioDate"] in scenarios.scenario_sessions
+    assert firm["method"] == "filtered_historical"
+    assert None not in (firm["sortinoRatio"], firm["trackingError"], firm["riskNumberStructural"])
+    assert (firm["longExposure"], firm["shortExposure"], firm["effectiveNames"]) == (2_000.0, 0.0, None)
     assert advisor["scope"] == "advisor-1"
     assert advisor["var95"] == pytest.approx(value_at_risk(one[None, :], 0.05)[0])
 
@@ -383,7 +401,7 @@ async def test_a_stress_follows_the_index_where_a_name_has_no_history_of_it(
 
     (covid,) = results
     index = scenarios.benchmark_returns
-    beta = np.cov(scenarios.returns_of("AAPL"), index)[0, 1] / np.var(index, ddof=1)
+    beta = np.cov(scenarios.historical[:, scenarios.symbols.index("AAPL")], index)[0, 1] / np.var(index, ddof=1)
     by_symbol = {holding["symbol"]: holding for holding in covid["holdings"]}
     assert by_symbol["AAPL"]["returnFraction"] == pytest.approx(beta * covid["indexReturn"])
     assert by_symbol["AAPL"]["basis"] == "beta"

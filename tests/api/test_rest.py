@@ -42,6 +42,8 @@ async def test_the_risk_of_a_portfolio_as_older_clients_know_it(client: Client, 
     assert body["last_update"] == "2023-11-14T22:13:20.250000Z"
     assert body["stale"] is True
     assert body["es_975"] == 1_450.0
+    assert (body["long_exposure"], body["short_exposure"], body["risk_number_structural"]) == (51_243.75, 0.0, 44)
+    assert (body["sortino_ratio"], body["tracking_error"]) == (0.6, 0.05)
 
 
 def refusal(response: httpx.Response, status: int) -> str:

@@ -211,6 +211,48 @@ async def test_the_at_risk_list_tells_who_enters_changes_and_leaves(served: Serv
     assert await change() == ("LEFT", "calm", 71)
 
 
+async def test_a_number_that_swings_about_the_threshold_enters_once_and_leaves_once(
+    served: Served, seed: Seed, make: Make
+) -> None:
+    await seed.write(make.snapshot("edgy", risk_number=70, sequence="1"))
+    await seed.write(make.snapshot("near", risk_number=68, sequence="1"))
+    socket = await served.socket()
+    await socket.start(AT_RISK, t=70)
+    moves = [(await socket.event())["change"]]
+    for sequence, number in enumerate((69, 70, 67, 66), start=2):
+        await seed.publish(make.snapshot("edgy", risk_number=number, sequence=str(sequence)))
+        event = await socket.event()
+        assert (event["risk"]["portfolioId"], event["risk"]["riskNumber"]) == ("edgy", number)
+        moves.append(event["change"])
+    assert moves == ["ENTERED", "UPDATED", "UPDATED", "UPDATED", "LEFT"]
+    # Back in the band, it is near and no more.
+    await seed.publish(make.snapshot("edgy", risk_number=69, sequence="7"))
+    await seed.publish(make.snapshot("near", risk_number=70, sequence="2"))
+    event = await socket.event()
+    assert (event["change"], event["risk"]["portfolioId"]) == ("ENTERED", "near")
+
+
+async def test_after_a_gap_who_was_at_risk_stays_so_within_the_band(served: Served, seed: Seed, make: Make) -> None:
+    for name, number in (("sinks", 81), ("leaves", 80), ("near", 60)):
+        await seed.write(make.snapshot(name, risk_number=number, sequence="1"))
+    socket = await served.socket()
+    await socket.start(AT_RISK, t=70)
+    for _ in range(2):
+        assert (await socket.event())["change"] == "ENTERED"
+
+    for name, number in (("sinks", 68), ("leaves", 66), ("near", 69)):
+        await seed.write(make.snapshot(name, risk_number=number, sequence="2"))  # and nobody is told
+    await seed.redis.client_kill_filter(_type="pubsub")
+
+    changes = [await socket.event() for _ in range(2)]
+    assert [(change["change"], change["risk"]["portfolioId"]) for change in changes] == [
+        ("UPDATED", "sinks"),
+        ("LEFT", "leaves"),
+    ]
+    await seed.publish(make.snapshot("sinks", risk_number=67, sequence="3"))
+    assert (await socket.event())["change"] == "UPDATED"
+
+
 class Store:
     """A Redis that can be killed and started again at the same address, empty."""
 

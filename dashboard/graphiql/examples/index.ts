@@ -1,9 +1,14 @@
 // What a newcomer finds in the tabs: operations that answer on a running demo. Values stand in the text, so that each
 // can be run, changed and run again in one editor; files, so that they can be checked against the schema.
 import atRisk from './at-risk.graphql?raw'
+import backtest from './backtest.graphql?raw'
+import contributions from './contributions.graphql?raw'
 import follow from './follow.graphql?raw'
 import portfolios from './portfolios.graphql?raw'
 import simulate from './simulate.graphql?raw'
+import stress from './stress.graphql?raw'
 import whatIf from './what-if.graphql?raw'
 
-export const examples = [portfolios, atRisk, follow, simulate, whatIf].map((query) => ({ query }))
+export const examples = [portfolios, atRisk, follow, contributions, whatIf, stress, backtest, simulate].map((query) => ({
+  query,
+}))
