@@ -21,6 +21,7 @@ PACKAGES = ("plimsoll", "producer", "engine", "api", "embedded")
 SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 SHARED_LANGUAGE = sorted(path for path in (ROOT / "plimsoll").glob("*.py") if path.name != "cli.py")
 RISK = sorted((ROOT / "plimsoll" / "risk").glob("*.py"))
+REPORTS = sorted((ROOT / "plimsoll" / "reports").glob("*.py"))
 DOORS = {"plimsoll/cli.py", "producer/__main__.py", "engine/__main__.py", "api/__main__.py", "embedded/__main__.py"}
 FUNCTION_LINES_MAX = 80
 """Style asks for less than a screen; this is where it stops being a matter of taste."""
@@ -67,6 +68,24 @@ def test_the_shared_language_needs_nothing_but_msgspec(path: Path) -> None:
 @pytest.mark.parametrize("path", RISK, ids=named)
 def test_the_mathematics_knows_arrays_and_nothing_else(path: Path) -> None:
     assert not foreign(path, "numpy", "scipy", "plimsoll.risk")
+
+
+@pytest.mark.parametrize("path", REPORTS, ids=named)
+def test_the_reports_know_the_mathematics_and_no_program(path: Path) -> None:
+    """pyarrow is an extra, so only the place that reads Parquet may ask for it, and not as it is imported itself."""
+    extra = ("pyarrow",) if path.name == "files.py" else ()
+    assert not foreign(path, "numpy", "scipy", "rich", "msgspec", "plimsoll", *extra)
+    assert "plimsoll.cli" not in set(imported(path))
+    assert not [module for module in at_import(path) if module.partition(".")[0] == "pyarrow"]
+
+
+def at_import(path: Path) -> Iterator[str]:
+    """Every module that importing a file imports: those at its top, and not for the type checker alone."""
+    for node in tree_of(path).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
 
 
 WORLD = {"os", "time", "datetime", "random", "socket", "pathlib", "subprocess", "threading", "asyncio", "logging"}

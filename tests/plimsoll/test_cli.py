@@ -9,11 +9,20 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import graphql
 import pytest
 
 from plimsoll import __version__, topics
+from plimsoll.cli import HoldName, MethodName, QuantileName
+from plimsoll.risk.backtest import Hold
+from plimsoll.risk.methods import Method
+from plimsoll.risk.tails import Quantile
+
+ROOT = Path(__file__).parents[2]
+STOCKS, INDEX = (ROOT / "producer" / "data" / f"sp500_{name}.csv.gz" for name in ("dataset", "index"))
+EXAMPLE = ROOT / "examples" / "portfolios.csv"
 
 
 def plimsoll(*arguments: str, directory: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -32,7 +41,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     answer = plimsoll("--help", directory=tmp_path)
 
     assert answer.returncode == 0
-    for command in ("demo", "schema", "topics", "version"):
+    for command in ("demo", "risk", "backtest", "schema", "topics", "version"):
         assert re.search(rf"\b{command}\b", answer.stdout)
 
 
@@ -65,6 +74,113 @@ def test_helping_starts_nothing_heavy(tmp_path: Path) -> None:
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
 
     assert answer.stdout == "[]\n"
+
+
+def test_what_is_spelt_out_for_the_help_is_what_there_is() -> None:
+    assert [each.value for each in MethodName] == [each.value for each in Method]
+    assert list(get_args(QuantileName)) == [each.value for each in Quantile]
+    assert list(get_args(HoldName)) == [each.value for each in Hold]
+
+
+@pytest.mark.parametrize("command", ["risk", "backtest"])
+def test_every_flag_of_a_report_is_in_the_docs(tmp_path: Path, command: str) -> None:
+    documented = (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8").partition(f"## plimsoll {command}\n")[2]
+    flags = set(re.findall(r"--[a-z-]+", plimsoll(command, "--help", directory=tmp_path).stdout)) - {"--help"}
+
+    assert len(flags) > 10
+    assert not [flag for flag in flags if not re.search(rf"`{flag}[` ]", documented)]
+
+
+# --- reports from files -----------------------------------------------------------------------------------------------
+
+
+def test_the_risk_of_the_example_is_json(tmp_path: Path) -> None:
+    prices = ["--prices", str(STOCKS), "--prices", str(INDEX)]
+    flags = ["--as-of", "2020-02-19", "--window", "250", "--cash", "long-short=1e5", "--draws", "200", "--json"]
+    answer = plimsoll("risk", *prices, "--positions", str(EXAMPLE), *flags, directory=tmp_path)
+
+    assert (answer.returncode, answer.stderr) == (0, "")
+    rows = json.loads(answer.stdout)
+    assert [row["portfolio_id"] for row in rows] == [
+        *("broad", "technology", "defensive", "energy", "cyclical", "long-short")
+    ]
+    assert {(row["as_of"], row["observations"], row["last_session"]) for row in rows} == {
+        ("2020-02-19", 250, "2020-02-19")
+    }
+    assert rows[-1]["cash"] == 100_000.0
+    assert rows[0]["parameters"]["benchmark"] == "SP500"
+    assert rows[0]["parameters"]["monte_carlo"] == {"draws": 200, "seed": 7, "degrees_of_freedom": 5.0}
+
+
+def test_the_backtest_of_the_example_is_a_table_for_each_portfolio(tmp_path: Path) -> None:
+    flags = ["--from", "2020-01-02", "--to", "2020-12-31", "--method", "normal"]
+    answer = plimsoll("backtest", "--prices", str(STOCKS), "--positions", str(EXAMPLE), *flags, directory=tmp_path)
+
+    assert (answer.returncode, answer.stderr) == (0, "")
+    assert answer.stdout.count("253 sessions 2020-01-02 to 2020-12-31, constant weights") == 6
+    assert "Kupiec" in answer.stdout
+    assert "filtered_historical" not in answer.stdout
+
+
+def test_the_table_in_the_docs_is_what_the_command_says(tmp_path: Path) -> None:
+    answer = plimsoll("backtest", "--prices", str(STOCKS), "--positions", str(EXAMPLE), "--json", directory=tmp_path)
+    rows = [
+        f"| {row['portfolio_id']} | `{method}` | "
+        + " | ".join(
+            f"{found['exceptions']} | {found['kupiec']['p_value']:.3f}{'*' if found['kupiec']['rejected'] else ''}"
+            for found in (verdicts["0.95"], verdicts["0.99"])
+        )
+        + f" | {verdicts['0.99']['zone'].lower()} | {verdicts['0.975']['z2']:.2f} |"
+        for row in json.loads(answer.stdout)
+        for method, verdicts in row["methods"].items()
+    ]
+
+    assert len(rows) == 12
+    assert "\n".join(rows) + "\n<!-- end" in (ROOT / "docs" / "COMMANDS.md").read_text(encoding="utf-8")
+
+
+def test_a_portfolio_that_cannot_be_measured_leaves_the_others_alone(tmp_path: Path) -> None:
+    book = tmp_path / "book.csv"
+    book.write_text("portfolio_id,symbol,quantity,mood\na,GHOST,1,good\nb,KO,1,bad\n", encoding="utf-8")
+    answer = plimsoll("risk", "--prices", str(STOCKS), "--positions", str(book), "--json", directory=tmp_path)
+
+    assert answer.returncode == 0
+    assert [row["problem"] is None for row in json.loads(answer.stdout)] == [False, True]
+    assert answer.stderr.splitlines() == [
+        f"plimsoll: {book}: ignored mood",
+        f"plimsoll: {book}, row 2, column symbol: GHOST is in no number: no column in the prices",
+        "plimsoll: a: nothing that it holds can be valued",
+    ]
+
+    book.write_text("portfolio_id,symbol,quantity\na,GHOST,1\n", encoding="utf-8")
+    answer = plimsoll("risk", "--prices", str(STOCKS), "--positions", str(book), "--json", directory=tmp_path)
+    assert answer.returncode == 1
+    assert [row["portfolio_id"] for row in json.loads(answer.stdout)] == ["a"]
+
+
+@pytest.mark.parametrize("command", ["risk", "backtest"])
+@pytest.mark.parametrize(
+    ("flags", "code", "said"),
+    [
+        (["--prices", "nowhere.csv", "--positions", "book.csv"], 1, "nowhere.csv: there is no such file"),
+        (["--prices", "bad.csv", "--positions", "book.csv"], 1, "bad.csv, row 3, column KO: a price of -1"),
+        (["--prices", str(STOCKS), "--positions", "bad.csv"], 1, "bad.csv: no column portfolio_id"),
+        (["--prices", str(STOCKS), "--positions", "book.csv", "--window", "59"], 2, "greater than or equal to 60"),
+        (["--prices", str(STOCKS), "--positions", "book.csv", "--lambda", "1"], 2, "--lambda: 1.0 is not between"),
+        (["--prices", str(STOCKS)], 2, "Missing option '--positions'"),
+    ],
+)
+def test_a_bad_file_is_exit_code_1_and_a_bad_flag_2(
+    tmp_path: Path, command: str, flags: list[str], code: int, said: str
+) -> None:
+    (tmp_path / "bad.csv").write_text("Date,KO\n2022-01-03,1\n2022-01-04,-1\n", encoding="utf-8")
+    (tmp_path / "book.csv").write_text("portfolio_id,symbol,quantity\na,KO,1\n", encoding="utf-8")
+    answer = plimsoll(command, *flags, directory=tmp_path)
+
+    assert answer.returncode == code
+    assert said in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert answer.stdout == ""
 
 
 def test_topics_creates_what_is_missing_and_lists_all_five(tmp_path: Path, broker_address: str) -> None:

@@ -1,0 +1,59 @@
+"""Positions: who holds what, said once, and every contradiction with its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from plimsoll.reports.files import BadFile
+from plimsoll.reports.positions import read_positions
+
+Write = Callable[[str, str], Path]
+
+HEADER = "portfolio_id,symbol,quantity,sector,risk_tolerance,advisor_id\n"
+
+
+def test_columns_may_stand_in_any_order_and_others_are_named(write: Write) -> None:
+    text = "note,quantity,symbol,portfolio_id\nx,10,KO,growth\ny,-2.5,PG,income\nz,0,PG,growth\n"
+    positions = read_positions(write("positions.csv", text))
+    assert [each.portfolio_id for each in positions.portfolios] == ["growth", "income"]
+    assert [each.quantities for each in positions.portfolios] == [{"KO": 10.0}, {"PG": -2.5}]
+    assert positions.portfolios[1].rows == {"PG": 3}
+    assert positions.ignored == ["note"]
+
+
+def test_what_is_said_of_a_portfolio_may_stand_in_one_row(write: Write) -> None:
+    text = HEADER + "growth,KO,10,Consumer,,\ngrowth,PG,10,,aggressive,advisor-1\nother,KO,1,,,\n"
+    positions = read_positions(write("positions.csv", text))
+    growth, other = positions.portfolios
+    assert (growth.risk_tolerance, growth.advisor_id) == ("Aggressive", "advisor-1")
+    assert (other.risk_tolerance, other.advisor_id) == (None, None)
+    assert positions.sectors == {"KO": "Consumer"}
+
+
+@pytest.mark.parametrize(
+    ("text", "row", "column", "said"),
+    [
+        ("portfolio_id,ticker\ngrowth,KO\n", None, None, "no column symbol and no column quantity"),
+        ("symbol,quantity,portfolio_id\nKO,1,\n", 2, "portfolio_id", "an empty cell"),
+        ("portfolio_id,symbol,quantity\ngrowth,,1\n", 2, "symbol", "an empty cell"),
+        ("portfolio_id,symbol,quantity\ngrowth,KO,\n", 2, "quantity", "no quantity"),
+        ("portfolio_id,symbol,quantity\ngrowth,KO,NaN\n", 2, "quantity", "no quantity"),
+        ("portfolio_id,symbol,quantity\ngrowth,KO,ten\n", 2, "quantity", "'ten' is not a number"),
+        ("portfolio_id,symbol,quantity\ngrowth,KO,inf\n", 2, "quantity", "not a finite number"),
+        ("portfolio_id,symbol,quantity\na,KO,1\nb,KO,1\na,KO,2\n", 4, "symbol", "a holds KO in row 2 already"),
+        (HEADER + "a,KO,1,Consumer,,\nb,KO,1,Energy,,\n", 3, "sector", "KO is 'Energy' here and 'Consumer' in row 2"),
+        (HEADER + "a,KO,1,,Moderate,\na,PG,1,,Aggressive,\n", 3, "risk_tolerance", "a is 'Aggressive' here"),
+        (HEADER + "a,KO,1,,brave,\n", 2, "risk_tolerance", "'Brave' is none of Conservative"),
+    ],
+)
+def test_a_bad_position_is_refused_with_its_place(
+    write: Write, text: str, row: int | None, column: str | None, said: str
+) -> None:
+    path = write("positions.csv", text)
+    with pytest.raises(BadFile, match=str(path)) as raised:
+        read_positions(path)
+    assert (raised.value.row, raised.value.column) == (row, column)
+    assert said in raised.value.detail
