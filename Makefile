@@ -5,7 +5,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart demo run-generator run-calculator run-api topics up down start stop status logs \
-        redis-cli clean test lint format type-check schema lock check
+        redis-cli clean test lint format type-check schema lock check bench
 
 help: ## Show what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,6 +82,9 @@ check: ## What CI runs: format, lint, types, imports, tests
 	uv run mypy
 	uv run lint-imports
 	uv run pytest
+
+bench: ## Print what is claimed of speed, each figure beside a baseline of the same run
+	uv run python benchmarks/kernel.py $(ARGS)
 
 # --- write what is derived ---
 

@@ -24,7 +24,10 @@ from plimsoll.settings import Settings, documented, load
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = sorted(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "dashboard/README.md"))
+DOCUMENTS = sorted(
+    ROOT / name
+    for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "dashboard/README.md", "benchmarks/README.md")
+)
 DOCUMENTS += sorted((ROOT / "docs").rglob("*.md"))
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 BUNDLED_PORT = "6066"

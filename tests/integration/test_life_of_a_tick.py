@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 import redis
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -128,29 +129,109 @@ def test_the_life_of_a_tick(system: System) -> None:
     assert system.until(published, "the same snapshot on Kafka") == [stored]
 
 
-def test_a_streamed_portfolio_equals_the_same_numbers_worked_out_from_the_closes(system: System) -> None:
-    held = {"AAPL": 120.0, "JPM": 75.0, "XOM": -40.0, "KO": 300.0}
-    update = PortfolioUpdate("by-hand", "advisor-1", [Position(s, q) for s, q in held.items()], cash=5_000.0)
+HELD = {"AAPL": 120.0, "JPM": 75.0, "XOM": -40.0, "KO": 300.0}
+CASH = 5_000.0
+SAME_WORD = (
+    "market_value", "gross_exposure", "net_exposure", "long_exposure", "short_exposure", "var_95", "var_99", "es_975",
+    "var_95_fraction", "volatility", "expected_return", "sharpe_ratio", "sortino_ratio", "beta", "tracking_error",
+    "max_drawdown", "effective_names", "coverage",
+)  # fmt: skip
+EXACT = ("observations", "risk_number", "risk_number_structural", "method", "incomplete_symbols", "proxied_symbols")
+
+
+def test_the_stream_the_files_and_the_api_say_the_same(system: System, tmp_path: Path) -> None:
+    update = PortfolioUpdate("by-hand", "advisor-1", [Position(s, q) for s, q in HELD.items()], cash=CASH)
     system.send(topics.PORTFOLIO_UPDATES, "by-hand", encode(update))
-    got = system.until(lambda: system.snapshot("by-hand"), "snapshot of the new portfolio")
+    streamed = system.until(lambda: system.snapshot("by-hand"), "snapshot of the new portfolio")
+    batch = risk_from_files(system, tmp_path, HELD)
 
+    for name in SAME_WORD:
+        # float32 in the stream, and numbers near zero are the differences of large ones.
+        assert streamed[name] == pytest.approx(batch[name], rel=1e-6, abs=1e-9), name
+    assert {name: streamed[name] for name in EXACT} == {name: batch[name] for name in EXACT}
+    assert streamed["var_95_scenario_date"] == batch["var"]["filtered_historical"]["0.95"]["scenario_date"]
+
+    asked = system.graphql(
+        """query($id: ID!) {
+             contributions(portfolioId: $id) { var95 es975 holdings { symbol componentVar95 componentEs975 } }
+             alternatives(portfolioId: $id) { method var95 var99 es975 } }""",
+        id="by-hand",
+    )
+    assert asked["contributions"]["var95"] == pytest.approx(batch["var_95"], rel=1e-9)
+    for holding in asked["contributions"]["holdings"]:
+        mine = batch["contributions"][holding["symbol"]]
+        assert holding["componentVar95"] == pytest.approx(mine["component_var_95"], rel=1e-9)
+        assert holding["componentEs975"] == pytest.approx(mine["component_es_975"], rel=1e-9)
+    assert {each["method"].lower() for each in asked["alternatives"]} == batch["var"].keys()
+    for each in asked["alternatives"]:
+        method = each["method"].lower()
+        for field, kind, level in (("var95", "var", "0.95"), ("var99", "var", "0.99"), ("es975", "es", "0.975")):
+            expected = batch[kind][method][level]["amount"]
+            assert each[field] == (None if expected is None else pytest.approx(expected, rel=1e-9)), (method, field)
+
+
+def test_a_what_if_is_what_the_trades_then_bring(system: System) -> None:
+    update = PortfolioUpdate("what-if", "advisor-1", [Position(s, q) for s, q in HELD.items()], cash=CASH)
+    system.send(topics.PORTFOLIO_UPDATES, "what-if", encode(update))
+    first = system.until(lambda: system.snapshot("what-if"), "snapshot of the new portfolio")
+    trades = [{"symbol": "AAPL", "quantity": -120.0}, {"symbol": "PFE", "quantity": 55.5}]
+    fields = "marketValue var95 var99 es975 volatility sharpeRatio beta riskNumber riskNumberStructural effectiveNames"
+    after = system.graphql(
+        f"""query($id: ID!, $trades: [TradeInput!]!) {{
+              whatIf(portfolioId: $id, trades: $trades) {{ after {{ {fields} }} breaches {{ code }} }} }}""",
+        id="what-if", trades=trades,
+    )["whatIf"]["after"]  # fmt: skip
+    system.graphql(
+        """mutation($id: ID!, $trades: [TradeInput!]) {
+             simulatePortfolioUpdate(input: {portfolioId: $id, trades: $trades}) { __typename } }""",
+        id="what-if", trades=trades,
+    )  # fmt: skip
+    system.until(
+        lambda: system.snapshot("what-if")["source_offset"] > first["source_offset"], "snapshot after the trades"
+    )
+    real = system.graphql(f"query($id: ID!) {{ portfolioRisk(portfolioId: $id) {{ {fields} }} }}", id="what-if")
+    assert real["portfolioRisk"] == pytest.approx(after, rel=1e-6)
+
+
+def test_every_close_is_judged_and_can_be_asked_about(system: System) -> None:
+    update = PortfolioUpdate("judged", "advisor-1", [Position(s, q) for s, q in HELD.items()], cash=CASH)
+    system.send(topics.PORTFOLIO_UPDATES, "judged", encode(update))
+    system.until(lambda: system.snapshot("judged"), "snapshot of the new portfolio")
+    _, closes = max((m["session"], m["closes"]) for m in consumed(system, topics.MARKET_CLOSES))
+    crash = {symbol: 0.7 * price for symbol, price in closes.items()}
+    query = """query($id: ID!) { backtest(portfolioId: $id) {
+                 live { sessions exceptions95 exceptions99 lastSession } rolling { days } } }"""
+    for number, (session, prices) in enumerate({"2031-01-02": closes, "2031-01-03": crash}.items(), start=1):
+        system.send(topics.MARKET_CLOSES, session, encode(MarketClose(session, prices)))
+
+        def live(session: str = session) -> Any:
+            told = system.graphql(query, id="judged")["backtest"]["live"]
+            return told if told and told["lastSession"] == session else None
+
+        told = system.until(live, f"the judgement of {session}")
+        assert told["sessions"] == number
+        # Nothing moved in the first; in the second everything fell by thirty per cent.
+        assert (told["exceptions95"], told["exceptions99"]) == (number - 1, number - 1)
+
+
+def risk_from_files(system: System, directory: Path, held: dict[str, float]) -> dict[str, Any]:
+    """What `plimsoll risk` says of a portfolio, from the closes on Kafka as a CSV file."""
     sessions = sorted((m["session"], m["closes"]) for m in consumed(system, topics.MARKET_CLOSES))
-    prices = np.array([[closes[symbol] for symbol in held] for _, closes in sessions[-501:]])
-    marks = {symbol: json.loads(mark)["price"] for symbol, mark in system.store.hgetall(keys.MARKS).items()}
-    exposure = np.array([quantity * marks[symbol] for symbol, quantity in held.items()])
-    value = exposure.sum() + 5_000.0
-    pnl = (prices[1:] / prices[:-1] - 1) @ exposure
-    worst = np.sort(pnl)
-
-    assert got["observations"] == len(pnl) == 500
-    assert got["scenario_set_id"].startswith(sessions[-1][0])
-    assert got["market_value"] == pytest.approx(value)
-    assert got["var_95"] == pytest.approx(np.quantile(-pnl, 0.95, method="inverted_cdf"), rel=1e-6)
-    assert got["var_99"] == pytest.approx(np.quantile(-pnl, 0.99, method="inverted_cdf"), rel=1e-6)
-    assert got["es_975"] == pytest.approx(-(worst[:12].sum() + 0.5 * worst[12]) / 12.5, rel=1e-6)
-    assert got["volatility"] == pytest.approx((pnl / value).std(ddof=1) * np.sqrt(252), rel=1e-6)
-    assert got["expected_return"] == pytest.approx((pnl / value).mean() * 252, rel=1e-5)
-    assert got["sharpe_ratio"] == pytest.approx(pnl.mean() / pnl.std(ddof=1) * np.sqrt(252), rel=1e-5)
+    symbols = sorted(sessions[-1][1])
+    lines = [",".join(["date", *symbols]), *(",".join([s, *(repr(c[x]) for x in symbols)]) for s, c in sessions)]
+    (directory / "prices.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    positions = ["portfolio_id,symbol,quantity", *(f"by-hand,{symbol},{quantity}" for symbol, quantity in held.items())]
+    (directory / "positions.csv").write_text("\n".join(positions) + "\n", encoding="utf-8")
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "plimsoll.cli", "risk", "--prices", directory / "prices.csv",
+            "--positions", directory / "positions.csv", "--cash", str(CASH), "--json",
+        ],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (only,) = json.loads(done.stdout)
+    return only
 
 
 def test_poison_is_kept_with_its_reason_and_its_neighbours_are_applied(system: System) -> None:
