@@ -139,15 +139,6 @@ def stressed_returns(
     return by_beta | {symbol: StressedReturn(fraction, "own") for symbol, fraction in own.items()}
 
 
-def parallel(shock: float) -> Mapping[str, StressedReturn]:
-    """The same return for every symbol there is: -0.2 lets all of them fall by twenty per cent.
-
-    Raises ValueError as `Shock` does.
-    """
-    _require("parallel", shock)
-    return defaultdict(lambda: StressedReturn(shock, "shock"))
-
-
 @dataclass(frozen=True, slots=True)
 class Shock:
     """What somebody assumes of tomorrow; where several assumptions cover a symbol, the most specific one holds.
@@ -226,7 +217,7 @@ def stress_pnl(exposure: Mapping[str, float], returns: Mapping[str, tuple[float,
     """What a portfolio would make of these returns.
 
     exposure  {symbol: money}, short positions negative
-    returns   {symbol: (return, basis)}, as `stressed_returns`, `shocked_returns` and `parallel` give them
+    returns   {symbol: (return, basis)}, as `stressed_returns` and `shocked_returns` give them
 
     Raises KeyError where a symbol that is held has no return: give it a beta.
     """

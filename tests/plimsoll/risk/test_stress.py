@@ -3,6 +3,7 @@
 import csv
 import gzip
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
@@ -95,14 +96,19 @@ def test_stress_pnl_by_hand() -> None:
     assert outcome.by_symbol == {"OLD": -250.0, "NEW": 50.0}
 
 
+def everywhere(fraction: float, symbols: Iterable[str]) -> Mapping[str, stress.StressedReturn]:
+    """The returns of a shock that is the same for all."""
+    return stress.shocked_returns(stress.Shock(parallel=fraction), list(symbols), {}).returns
+
+
 def test_a_parallel_shock_moves_every_symbol_alike() -> None:
-    outcome = stress.stress_pnl({"A": 100.0, "B": -40.0}, stress.parallel(-0.2))
+    outcome = stress.stress_pnl({"A": 100.0, "B": -40.0}, everywhere(-0.2, "AB"))
     assert outcome.pnl == pytest.approx(-12.0)
     assert outcome.own_share == 0.0
 
 
 def test_holding_nothing_loses_nothing() -> None:
-    assert stress.stress_pnl({}, stress.parallel(-0.2)) == (0.0, 1.0, {})
+    assert stress.stress_pnl({}, everywhere(-0.2, "")) == (0.0, 1.0, {})
 
 
 def test_a_symbol_without_return_is_an_error_rather_than_a_loss_of_nothing() -> None:
@@ -156,7 +162,6 @@ def test_a_parallel_shock_costs_its_fraction_of_net_exposure(fraction: float, ex
     shocked = stress.shocked_returns(stress.Shock(parallel=fraction), exposure.keys(), {})
     outcome = stress.stress_pnl(exposure, shocked.returns)
     assert outcome.pnl == pytest.approx(fraction * sum(exposure.values()), abs=1e-6)
-    assert outcome == stress.stress_pnl(exposure, stress.parallel(fraction))
 
 
 @pytest.mark.parametrize(
@@ -176,8 +181,6 @@ def test_an_impossible_shock_is_refused_by_name(fraction: float, reason: str) ->
         stress.Shock(by_sector={"Finance": 0.1, "Energy": fraction})
     with pytest.raises(ValueError, match=rf"^by_symbol\['XOM'\] is .*{reason}"):
         stress.Shock(by_symbol={"XOM": fraction})
-    with pytest.raises(ValueError, match=rf"^parallel is .*{reason}"):
-        stress.parallel(fraction)
 
 
 @pytest.mark.parametrize("fraction", [stress.SHOCK_MIN, 0.0, stress.SHOCK_MAX])
@@ -195,5 +198,5 @@ def test_pnl_by_sector_by_hand() -> None:
 
 @given(st.dictionaries(st.sampled_from([*SECTORS, "ELSE"]), st.floats(-1e6, 1e6)))
 def test_the_sectors_add_up_to_the_portfolio(exposure: dict[str, float]) -> None:
-    outcome = stress.stress_pnl(exposure, stress.parallel(-0.2))
+    outcome = stress.stress_pnl(exposure, everywhere(-0.2, exposure))
     assert sum(stress.pnl_by_sector(outcome.by_symbol, SECTORS).values()) == pytest.approx(outcome.pnl, abs=1e-6)
