@@ -19,12 +19,14 @@ import platform
 import statistics
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from engine.book import Book
+from engine.book import Book, Origin
+from plimsoll.messages import PortfolioUpdate, Position
 from plimsoll.risk.scenarios import Closes, build
 from plimsoll.risk.valuation import Market, market_of, tails
 from producer import closes
@@ -32,6 +34,8 @@ from producer import closes
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 POSITIONS = 20
 PORTFOLIOS = 20_000
+BOOK = 10_000
+"""Portfolios whose memory is counted."""
 LOOPED = 2_000
 """Portfolios that the loop is timed over; it takes the same time for each."""
 
@@ -117,13 +121,21 @@ def measure(name: str, market: Market, rounds: int) -> dict[str, object]:
 
 
 def memory() -> dict[str, object]:
-    """Bytes of engine state for a portfolio of 20 positions, and of a scenario set with the market made from it."""
+    """Bytes of engine state for a portfolio of 20 positions, as Python and numpy allocate them, and of the market."""
+    positions = [Position(symbol, 1.0, sector=sector) for symbol, sector in sorted(closes.SECTORS.items())]
+    tracemalloc.start()
     held = Book()
-    position = sum(getattr(held.arena, name).itemsize for name in ("row", "symbol", "sector", "quantity"))
+    for number in range(BOOK):
+        update = PortfolioUpdate(
+            f"portfolio-{number:06d}", f"advisor-{number % 500}", positions, f"client-{number:06d}"
+        )
+        held.apply(update, 0, Origin(0, number))
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
     market = bundled()
     arrays = (market.historical, market.filtered, market.long_run, market.long_run_factor)
     return {
-        "bytes_per_portfolio": held.rows.dtype.itemsize + POSITIONS * position,
+        "bytes_per_portfolio": round(taken / BOOK),
         "bytes_per_symbol_of_the_market": round(sum(array.nbytes for array in arrays) / len(market.mark)),
     }
 
@@ -160,8 +172,8 @@ def main() -> None:
             f"{row['loop_per_second']:>12,}{row['ratio']:>8}"
         )
     print(
-        f"\nengine state: {state['bytes_per_portfolio']} bytes a portfolio of {POSITIONS} positions;"
-        f" {state['bytes_per_symbol_of_the_market']:,} bytes a symbol of the market"
+        f"\nengine state: {state['bytes_per_portfolio']} bytes for each of {BOOK:,} portfolios of {POSITIONS}"
+        f" positions; {state['bytes_per_symbol_of_the_market']:,} bytes a symbol of the market"
     )
     if told.json:
         told.json.write_text(

@@ -1,9 +1,9 @@
 """What the engine holds: every portfolio's positions, as arrays. Pure state: no I/O, no clock, no risk.
 
 Positions live in one arena of parallel arrays (symbol, quantity, sector); a portfolio is a row that points at its
-stretch of the arena. An update writes a new stretch and abandons the old one; when more than half is abandoned the
-arena is packed. So an update costs its own positions, a tick costs one pass over the arena, and nothing here is a
-Python object per position.
+stretch of the arena. An update writes a new stretch and abandons the old one; when the arena is full it is packed, with
+a fifth of it to spare. So an update costs its own positions and its share of a packing, a tick costs one pass over the
+arena, and nothing here is a Python object per position.
 
 A portfolio normally comes through one partition, whose offsets order its updates. Clients differ in how they choose a
 partition for a key, so two senders may put one portfolio into two; offsets of different partitions say nothing of each
@@ -32,6 +32,9 @@ NO_NAME = -1
 NEVER_PUBLISHED = -1
 RECENT_SESSIONS_MAX = 256
 """Sessions of the live backtest kept one by one: the 250 of Basel's traffic light, in whole bytes."""
+SPARE = 0.2
+"""Room kept beyond what is held, as a share of it. Arrays that double would take a portfolio's memory twice over; with
+less room than this, copying them would take more time than it does for what is in them."""
 TOLERANCES = list(RiskTolerance)
 
 _ROW = np.dtype(
@@ -299,7 +302,7 @@ class Book:
         book.rows = np.zeros(max(256, len(book.ids)), _ROW)
         book.rows[: len(book.ids)] = state["rows"]
         book.rows["touched"] = book.rows["restated"] = book.rows["rejudged"] = book.rows["open"]
-        book.arena = state["arena"].resized(slice(0, state["arena"].end), max(1024, 2 * state["arena"].end))
+        book.arena = state["arena"].resized(slice(0, state["arena"].end), _roomy(state["arena"].end))
         return book
 
     # --- the arena -----------------------------------------------------------------------------------------------
@@ -358,7 +361,7 @@ class Book:
             row = len(self.ids)
             self.ids.append(portfolio_id)
             if row == len(self.rows):
-                self.rows = np.concatenate([self.rows, np.zeros(len(self.rows), _ROW)])
+                self.rows = np.concatenate([self.rows, np.zeros(_roomy(row) - row, _ROW)])
         self.rows[row] = np.zeros((), _ROW)
         self.rows["open"][row] = True
         self.row_of[portfolio_id] = row
@@ -382,10 +385,10 @@ class Book:
         self.rows["length"][row] = 0
 
     def _pack(self, room: int = 0) -> None:
-        """Drop what was abandoned; leave room for as much again, so that packing stays rare."""
+        """Drop what was abandoned, and leave some room, so that packing stays rare."""
         rows = self.open_rows()
         where, starts = self._stretches(rows)
-        self.arena = self.arena.resized(where, max(1024, 2 * (len(where) + room)))
+        self.arena = self.arena.resized(where, _roomy(len(where) + room))
         self.rows["start"][rows] = starts[:-1]
 
     def _stretches(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -394,6 +397,11 @@ class Book:
         starts = np.concatenate([[0], np.cumsum(lengths)])
         shift = np.repeat(self.rows["start"][rows] - starts[:-1], lengths)
         return np.arange(starts[-1]) + shift, starts
+
+
+def _roomy(count: int) -> int:
+    """How long an array of so many should be."""
+    return max(1024, int((1.0 + SPARE) * count))
 
 
 def admit(symbols: Names, symbol: str, field: str) -> int:
