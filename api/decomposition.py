@@ -18,17 +18,6 @@ from plimsoll.risk.methods import Method, Sample, ScenarioPnl
 from plimsoll.risk.scenarios import ScenarioSet
 from plimsoll.risk.tails import NO_SCENARIO, TAIL_ES_975, TAIL_VAR_95, TAIL_VAR_99
 
-LABELS = {
-    Method.FILTERED_HISTORICAL: "Filtered historical simulation",
-    Method.HISTORICAL: "Historical simulation",
-    Method.AGE_WEIGHTED: "Age-weighted historical simulation",
-    Method.EWMA_NORMAL: "Normal, exponentially weighted variance",
-    Method.NORMAL: "Normal",
-    Method.CORNISH_FISHER: "Cornish-Fisher",
-    Method.MONTE_CARLO: "Monte Carlo, Student's t",
-}
-"""Every method in words, in the order they are shown."""
-
 _NO_SECTOR = ""
 
 
@@ -149,10 +138,10 @@ class Alternative:
 def alternatives(
     record: PortfolioRecord, marks: dict[str, Mark], scenarios: ScenarioSet, terms: Terms
 ) -> list[Alternative]:
-    """Every method side by side over the same scenarios, in the order of `LABELS`."""
+    """Every method side by side over the same scenarios, in the order of `Method`."""
     held = parts(record, marks, scenarios, terms)
     pnl = ScenarioPnl(*(each.sum(axis=0, keepdims=True) for each in held.pnl))
-    return [_alternative(method, pnl, held.value, scenarios, terms) for method in LABELS]
+    return [_alternative(method, pnl, held.value, scenarios, terms) for method in Method]
 
 
 def _alternative(
@@ -172,7 +161,7 @@ def _alternative(
     }
     return Alternative(
         method=method,
-        label=LABELS[method],
+        label=method.label,
         in_force=method is terms.choice.method,
         var_95_scenario_date=None if scenario == NO_SCENARIO else scenarios.scenario_sessions[scenario],
         **money,

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -25,21 +24,7 @@ if TYPE_CHECKING:
 
     from plimsoll.reports.risk_report import Report
 
-# These three are spelt out, because the enums that they name live beside numpy, and help must not wait for it.
-
-
-class MethodName(StrEnum):
-    """`plimsoll.risk.methods.Method` by its values."""
-
-    FILTERED_HISTORICAL = "filtered_historical"
-    HISTORICAL = "historical"
-    AGE_WEIGHTED = "age_weighted"
-    EWMA_NORMAL = "ewma_normal"
-    NORMAL = "normal"
-    CORNISH_FISHER = "cornish_fisher"
-    MONTE_CARLO = "monte_carlo"
-
-
+# These two are spelt out, because the enums that they name live beside numpy, and help must not wait for it.
 QuantileName = Literal["lower", "linear"]
 HoldName = Literal["weights", "quantities"]
 
@@ -130,8 +115,12 @@ def backtest(
     positions: PositionsFile,
     window: Window = 500,
     method: Annotated[
-        list[MethodName] | None,
-        typer.Option(help="Judge this method; may be repeated.", show_default="filtered_historical and historical"),
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            help="Judge this method, by its name in the JSON of `plimsoll risk`; may be repeated.",
+            show_default="filtered_historical and historical",
+        ),
     ] = None,
     first: Annotated[
         str | None, typer.Option("--from", metavar="DATE", help="First judged session.", show_default="first possible")
@@ -161,7 +150,6 @@ def backtest(
     from plimsoll.reports.backtest_report import backtest_report  # noqa: PLC0415
     from plimsoll.reports.progress import Progress  # noqa: PLC0415
     from plimsoll.risk.backtest import Hold  # noqa: PLC0415
-    from plimsoll.risk.methods import Method  # noqa: PLC0415
     from plimsoll.risk.tails import Quantile  # noqa: PLC0415
 
     model = flags.model_of(
@@ -172,7 +160,7 @@ def backtest(
         seed=seed,
         degrees_of_freedom=degrees_of_freedom,
     )
-    judged = tuple(dict.fromkeys(Method(name) for name in method)) if method else flags.BACKTESTED
+    judged = tuple(dict.fromkeys(map(flags.method_of, method))) if method else flags.BACKTESTED
     terms = flags.BacktestTerms(window, judged, first, last, Hold(hold), model)
     history, book = priced.read_prices(prices), held.read_positions(positions)
     _ignored(book.path, book.ignored)

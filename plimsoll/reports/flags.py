@@ -93,6 +93,14 @@ def model_of(
     return Model(decay, age_decay, quantile, draws, seed, degrees_of_freedom)
 
 
+def method_of(name: str) -> Method:
+    """The method with this name. Raises `BadSetting`, listing all there are."""
+    try:
+        return Method(name)
+    except ValueError:
+        raise BadSetting("--method", f"{name!r} is none of {', '.join(Method)}") from None
+
+
 @dataclass(frozen=True, slots=True)
 class Cash:
     """Cash of portfolios, money: what was said of one, else what was said of all, else nothing."""

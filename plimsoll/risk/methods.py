@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -49,15 +49,24 @@ _WEIGHT_MIN = 1e-14
 
 
 class Method(StrEnum):
-    """A way to value at risk. The values are a contract."""
+    """A way to value at risk, in the order they are shown. The values are a contract; `label` is for people."""
 
-    FILTERED_HISTORICAL = "filtered_historical"
-    HISTORICAL = "historical"
-    AGE_WEIGHTED = "age_weighted"
-    EWMA_NORMAL = "ewma_normal"
-    NORMAL = "normal"
-    CORNISH_FISHER = "cornish_fisher"
-    MONTE_CARLO = "monte_carlo"
+    label: str
+
+    def __new__(cls, value: str, label: str = "") -> Self:
+        """A member with its label; looking one up by its value needs none."""
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.label = label
+        return member
+
+    FILTERED_HISTORICAL = "filtered_historical", "Filtered historical simulation"
+    HISTORICAL = "historical", "Historical simulation"
+    AGE_WEIGHTED = "age_weighted", "Age-weighted historical simulation"
+    EWMA_NORMAL = "ewma_normal", "Normal, exponentially weighted variance"
+    NORMAL = "normal", "Normal"
+    CORNISH_FISHER = "cornish_fisher", "Cornish-Fisher"
+    MONTE_CARLO = "monte_carlo", "Monte Carlo, Student's t"
 
 
 DEFAULT = Method.FILTERED_HISTORICAL

@@ -15,9 +15,8 @@ import graphql
 import pytest
 
 from plimsoll import __version__, topics
-from plimsoll.cli import HoldName, MethodName, QuantileName
+from plimsoll.cli import HoldName, QuantileName
 from plimsoll.risk.backtest import Hold
-from plimsoll.risk.methods import Method
 from plimsoll.risk.tails import Quantile
 
 ROOT = Path(__file__).parents[2]
@@ -77,7 +76,6 @@ def test_helping_starts_nothing_heavy(tmp_path: Path) -> None:
 
 
 def test_what_is_spelt_out_for_the_help_is_what_there_is() -> None:
-    assert [each.value for each in MethodName] == [each.value for each in Method]
     assert list(get_args(QuantileName)) == [each.value for each in Quantile]
     assert list(get_args(HoldName)) == [each.value for each in Hold]
 

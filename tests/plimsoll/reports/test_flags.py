@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from plimsoll.errors import BadSetting
-from plimsoll.reports.flags import BacktestTerms, RiskTerms, cash_of, model_of
+from plimsoll.reports.flags import BacktestTerms, RiskTerms, cash_of, method_of, model_of
 from plimsoll.risk.measures import Choice
+from plimsoll.risk.methods import Method
 
 
 def test_cash_is_of_everybody_unless_it_names_somebody() -> None:
@@ -46,3 +47,9 @@ def test_a_flag_that_cannot_be_meant_is_named(flag: str, made: Callable[[], obje
 
 def test_infinitely_many_degrees_of_freedom_are_the_normal_law() -> None:
     assert model_of(degrees_of_freedom=math.inf).degrees_of_freedom == math.inf
+
+
+def test_a_method_is_known_by_its_name_and_an_unknown_one_is_told_all_names() -> None:
+    assert [method_of(each.value) for each in Method] == list(Method)
+    with pytest.raises(BadSetting, match=r"^--method: 'guess' is none of filtered_historical, .*, monte_carlo$"):
+        method_of("guess")
