@@ -25,8 +25,8 @@ from scipy.sparse import csr_array
 from plimsoll.errors import BadMessage, Reason
 from plimsoll.messages import PortfolioRecord, PortfolioUpdate, RiskTolerance
 
-SYMBOLS_MAX = 50_000
-"""Distinct symbols in one book. Each costs a row of scenario returns, so a stream of made-up ones must end."""
+SYMBOLS_MAX = 20_000
+"""Distinct symbols in one book. Each costs rows of returns, some 9 KB, so a stream of made-up ones must end."""
 NO_VERSION = -1
 NO_NAME = -1
 NEVER_PUBLISHED = -1

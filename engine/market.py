@@ -56,7 +56,9 @@ class Marks:
         self.moved: NDArray[np.bool_] = np.zeros(64, np.bool_)
         self.ticks: dict[str, MarketTick] = {}
         self.closes: dict[str, NDArray[np.float64]] = {}
-        """Session to (symbol,) closes, by the numbers there were then; NaN where there is none."""
+        """Session to (closed symbol,) closes, by the numbers there were then; NaN where there is none."""
+        self.closed = Names()
+        """The symbols that ever closed, numbered apart: a made-up symbol of some position costs no column of closes."""
         self.at_stress: dict[str, dict[str, float]] = {}
         """The closes of the sessions at which a named stress began or ended."""
         self.sectors: dict[str, tuple[str, str]] = {}
@@ -84,8 +86,8 @@ class Marks:
 
     def close(self, close: MarketClose) -> None:
         """Add a session, or correct one; only those that a scenario set is made of are kept."""
-        numbers = [self.symbols.number(symbol) for symbol in close.closes]
-        row = np.full(len(self.symbols), np.nan)
+        numbers = [self.closed.number(symbol) for symbol in close.closes]
+        row = np.full(len(self.closed), np.nan)
         row[numbers] = list(close.closes.values())
         self.closes[close.session] = row
         if close.session in stress.ANCHOR_SESSIONS:
@@ -110,9 +112,10 @@ class Marks:
             return None
         self._closes_changed = False
         self._forget_old_sessions()
+        newest = self._closes_of(max(self.closes))
         self._grow()
-        newest = self.closes[max(self.closes)]
-        self.previous_close[: len(newest)] = np.where(np.isnan(newest), self.previous_close[: len(newest)], newest)
+        known = np.flatnonzero(np.isfinite(newest))
+        self.previous_close[known] = newest[known]
         self._market = None
         new = self._set_after(max(self.closes))
         if new is None or (self.scenario_set is not None and new.scenario_set_id == self.scenario_set.scenario_set_id):
@@ -152,13 +155,12 @@ class Marks:
     def sessions_after(self, session: str) -> Iterator[ClosedSession]:
         """The sessions that closed after this one and can be judged, oldest first."""
         sessions = sorted(self.closes)
-        count = len(self.symbols)
         for before, after in pairwise(sessions):
             if after <= session:
                 continue
             known = self._set_after(before)
             if known is not None:
-                earlier, later = self._closes_of(before, count), self._closes_of(after, count)
+                earlier, later = self._closes_of(before), self._closes_of(after)
                 market = self._derive(known, {}, np.where(np.isnan(later), np.nan, earlier), earlier)
                 yield ClosedSession(after, market, later - earlier)
 
@@ -206,13 +208,15 @@ class Marks:
     def _set_after(self, session: str) -> ScenarioSet | None:
         """The scenario set in force after a session's close; None, with the reason noted, where there is none."""
         sessions = [each for each in sorted(self.closes) if each <= session][1 - self._sessions_kept :]
-        price = np.array([self._closes_of(each, len(self.symbols)) for each in sessions])
-        closed = np.flatnonzero(np.isfinite(price).any(axis=0)).tolist()
-        numbers = sorted(closed, key=self.symbols.known.__getitem__)
+        price = np.full((len(sessions), len(self.closed)), np.nan)
+        for row, each in enumerate(sessions):
+            price[row, : len(self.closes[each])] = self.closes[each]
+        ever = np.flatnonzero(np.isfinite(price).any(axis=0)).tolist()
+        numbers = sorted(ever, key=self.closed.known.__getitem__)
         told = {each: closes for each, closes in self.at_stress.items() if each <= session}
         try:
             return scenarios.build(
-                Closes(tuple(sessions), tuple(self.symbols.known[number] for number in numbers), price[:, numbers]),
+                Closes(tuple(sessions), tuple(self.closed.known[number] for number in numbers), price[:, numbers]),
                 self.benchmark,
                 self.window,
                 decay=self.decay,
@@ -241,10 +245,13 @@ class Marks:
             for symbol, tick in self.ticks.items()
         }
 
-    def _closes_of(self, session: str, count: int) -> NDArray[np.float64]:
-        """(symbol,) one session's closes by today's numbers."""
+    def _closes_of(self, session: str) -> NDArray[np.float64]:
+        """(symbol,) one session's closes by the book's numbers."""
         row = self.closes[session]
-        return np.concatenate([row, np.full(count - len(row), np.nan)])
+        numbers = [self.symbols.number(symbol) for symbol in self.closed.known[: len(row)]]
+        closes = np.full(len(self.symbols), np.nan)
+        closes[numbers] = row
+        return closes
 
     def _forget_old_sessions(self) -> None:
         for session in sorted(self.closes)[: -self._sessions_kept]:

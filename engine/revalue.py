@@ -113,14 +113,14 @@ def advisor_pnl(
     positions = book.positions(rows)
     mark = np.nan_to_num(market.mark, nan=0.0)
     belongs = csr_array((np.ones(len(rows)), (advisor, np.arange(len(rows)))), shape=(len(book.advisors), len(rows)))
-    # Dense: an advisor's clients together hold most of what there is.
-    exposure = (belongs @ positions).toarray() * mark
+    exposure = (belongs @ positions).multiply(mark).tocsr()
+    scaled = exposure if scale is None else exposure.multiply(scale).tocsr()
     gross = belongs @ (abs(positions) @ mark)
     covered = belongs @ (abs(positions) @ (mark * market.own_history))
     net = exposure.sum(axis=1)
     cash = belongs @ book.rows["cash"][rows]
     day_pnl = (belongs @ positions) @ np.nan_to_num(market.mark - market.previous_close, nan=0.0)
-    pnl = scenario_pnl(exposure if scale is None else exposure * scale, market.filtered).astype(np.float64)
+    pnl = scenario_pnl(scaled, market.filtered).astype(np.float64)
     long_run_pnl = scenario_pnl(exposure, market.long_run).astype(np.float64)
     as_of = np.full(len(book.advisors), marks.time_ns.max())
     np.maximum.at(as_of, advisor, book.rows["event_time_ns"][rows])

@@ -107,7 +107,7 @@ def test_sessions_missed_while_the_engine_was_away_are_judged_when_it_is_back(
         last = session
 
     back = Ledger.recovered(pickle.loads(saved), "SP500", 500, 0.94)
-    back.marks.closes.update(one_at_a_time.marks.closes)
+    back.marks.closed, back.marks.closes = one_at_a_time.marks.closed, dict(one_at_a_time.marks.closes)
     back.marks._closes_changed = True
     assert judged(back, "2020-02-21") == [session for session, _ in following[:3]]
     for name in ("p", "cash"):

@@ -153,3 +153,16 @@ def test_a_recovered_ledger_values_with_the_same_marks(closed: Ledger, take: Tak
     recovered = Ledger.recovered(closed.recovery_state(), "SP500", 500, 0.94)
     mark = recovered.marks.mark("AAPL")
     assert (mark.price, mark.beta, mark.event_time_ns) == (123.0, 1.1, closed.marks.mark("AAPL").event_time_ns)
+
+
+def test_symbols_that_never_close_cost_no_column_of_closes(take: Take, feed: Any, sessions: Sessions) -> None:
+    take([feed.portfolio("made-up", {f"X-{number}": 1.0 for number in range(500)})])
+    ledger = take([feed.close(session, closes) for session, closes in sessions])
+    rolled = ledger.marks.roll()
+    assert rolled is not None
+    assert rolled.symbols == tuple(sorted(sessions[-1][1]))
+    assert {len(row) for row in ledger.marks.closes.values()} == {len(rolled.symbols)}
+    market = ledger.marks.valuation(ledger.book.sectors)
+    assert market is not None
+    last = [market.previous_close[ledger.book.symbols.number(symbol)] for symbol in rolled.symbols]
+    assert last == [sessions[-1][1][symbol] for symbol in rolled.symbols]
