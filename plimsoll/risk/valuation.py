@@ -35,7 +35,7 @@ STANDARD = Choice()
 
 DENSE_SYMBOLS_MAX = 64
 """Up to so many symbols a dense product is quicker than a sparse one, though most of it multiplies zeros."""
-_CHUNK_BYTES = 1024 * 1024
+_CHUNK_BYTES = 512 * 1024
 """Of scenario P&L at a time: it is read many times over and should stay in cache meanwhile."""
 _WORKING_BYTES = 16 * _CHUNK_BYTES
 """What the measures of one chunk take at a time, and free again, generously."""
@@ -198,7 +198,8 @@ def exposures(quantity: Sparse, mark: FloatArray) -> Sparse:
     """(portfolio, symbol) money: quantity times mark, nothing where there is no mark."""
     price = np.nan_to_num(mark, nan=0.0)
     value = quantity.data * price[quantity.indices]
-    return csr_array((value, quantity.indices, quantity.indptr), shape=quantity.shape)
+    # Their own indices: scipy sorts them in place when it multiplies, and would leave the quantities to other symbols.
+    return csr_array((value, quantity.indices.copy(), quantity.indptr), shape=quantity.shape)
 
 
 def holdings(quantity: Sparse, exposure: Sparse, cash: FloatArray, market: Market) -> Holdings:
@@ -242,4 +243,5 @@ def _rows_of(exposure: Sparse, dtype: np.dtype[np.floating]) -> FloatArray | Spa
 
 
 def _times(exposure: Sparse, scale: FloatArray) -> Sparse:
-    return csr_array((exposure.data * scale[exposure.indices], exposure.indices, exposure.indptr), shape=exposure.shape)
+    scaled = exposure.data * scale[exposure.indices]
+    return csr_array((scaled, exposure.indices.copy(), exposure.indptr), shape=exposure.shape)

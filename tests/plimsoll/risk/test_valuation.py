@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,18 @@ def _book(portfolios: int, seed: int = 5, shorts: float = 0.2, symbols: int = SY
 def _same(one: Measures, other: Measures, names: tuple[str, ...] = ALL, **tolerance: float) -> None:
     for name in names:
         assert getattr(one, name) == pytest.approx(getattr(other, name), nan_ok=True, **tolerance), name
+
+
+def test_the_order_in_which_positions_are_stated_changes_nothing() -> None:
+    """A sparse product sorts its indices in place; shared with the quantities, it gave them to other symbols."""
+    market, (quantity, cash) = _market(), _book(20)
+    backwards = csr_array(quantity)
+    for first, end in pairwise(backwards.indptr):
+        backwards.indices[first:end] = backwards.indices[first:end][::-1].copy()
+        backwards.data[first:end] = backwards.data[first:end][::-1].copy()
+    found = revalue(backwards, cash, market)
+    assert found.day_pnl == pytest.approx(quantity.toarray() @ (market.mark - market.previous_close), rel=1e-12)
+    _same(found, revalue(quantity, cash, market), rel=1e-9)
 
 
 # --- by hand ----------------------------------------------------------------------------------------------------------
