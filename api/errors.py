@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from plimsoll.errors import PlimsollError
-from plimsoll.messages import IDENTIFIER_PATTERN, IDENTIFIER_RULE
+from plimsoll.refusals import IDENTIFIER_PATTERN, IDENTIFIER_RULE
 
 _IDENTIFIER = re.compile(IDENTIFIER_PATTERN)
 _SHOWN_MAX = 80

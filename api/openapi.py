@@ -24,7 +24,8 @@ from starlette.routing import Route
 
 from api.errors import BadInput, NotFound
 from plimsoll.errors import BadMessage, Unavailable
-from plimsoll.messages import decode, in_words
+from plimsoll.messages import decode
+from plimsoll.refusals import in_words
 
 _ENCODER = msgspec.json.Encoder()
 Handler = Callable[..., Awaitable[Any]]

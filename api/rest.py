@@ -12,7 +12,7 @@ from msgspec import Meta
 from starlette.responses import StreamingResponse
 
 from api.backend import Backend
-from api.errors import NotFound
+from api.errors import BadInput, NotFound
 from api.follow import RiskEvent
 from api.listing import NUMBER_MAX, NUMBER_MIN, Selection
 from api.openapi import Endpoint
@@ -235,7 +235,10 @@ async def simulate_portfolio_update(
 
 async def update_portfolio(backend: Backend, body: UpdateRequest) -> UpdateBody:
     """State a whole portfolio, as on the topic. Answers after Kafka has acknowledged it."""
-    accepted = await backend.updates.update(body.portfolio)
+    try:
+        accepted = await backend.updates.update(body.portfolio)
+    except BadInput as error:
+        raise BadInput(f"portfolio.{error.field}", error.detail) from error
     return UpdateBody(
         status="success",
         message=f"portfolio update {accepted.at.topic}/{accepted.at.partition}/{accepted.at.offset} is published",

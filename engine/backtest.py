@@ -13,13 +13,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.book import RECENT_SESSIONS_MAX, Book
+from engine.book import Book
+from engine.columns import RECENT_SESSIONS_MAX
 from engine.market import ClosedSession
 from plimsoll.messages import BacktestRecord
 from plimsoll.risk.measures import Choice
 from plimsoll.risk.tails import TAIL_VAR_95, TAIL_VAR_99
 from plimsoll.risk.valuation import tails
 
+_JUDGED = ("judged", "judged_from", "judged_to", "exceptions_95", "exceptions_99", "recent_95", "recent_99")
 _EPOCH = np.datetime64("1970-01-01")
 
 
@@ -29,23 +31,24 @@ def judge(book: Book, closed: ClosedSession, choice: Choice) -> None:
     if not len(rows):
         return
     positions = book.positions(rows)
+    table = book.rows
     pnl = positions @ np.nan_to_num(closed.move, nan=0.0)
     day = int((np.datetime64(closed.session) - _EPOCH).astype(np.int64))
-    first = book.rows["judged"][rows] == 0
-    book.rows["judged_from"][rows[first]] = day
-    book.rows["judged_to"][rows] = day
-    book.rows["judged"][rows] += 1
+    first = table["judged"][rows] == 0
+    table["judged_from"][rows[first]] = day
+    table["judged_to"][rows] = day
+    table["judged"][rows] += 1
     at_risk = tails(positions, closed.market, (TAIL_VAR_95, TAIL_VAR_99), choice)
     for level, tail in zip(("95", "99"), at_risk, strict=True):
         exception = -pnl > tail.value_at_risk
-        book.rows[f"exceptions_{level}"][rows] += exception
-        book.rows[f"recent_{level}"][rows] = _pushed(book.rows[f"recent_{level}"][rows], exception)
-    book.rows["rejudged"][rows] = True
+        table[f"exceptions_{level}"][rows] += exception
+        table[f"recent_{level}"][rows] = _pushed(table[f"recent_{level}"][rows], exception)
+    table["rejudged"][rows] = True
 
 
 def backtest_record(book: Book, row: int) -> BacktestRecord | None:
     """One portfolio's counts as other programs read them; None before its first session."""
-    stated = book.rows[row]
+    stated = {name: book.rows[name][row] for name in _JUDGED}
     judged = int(stated["judged"])
     if not judged:
         return None

@@ -5,6 +5,9 @@ stretch of the arena. An update writes a new stretch and abandons the old one; w
 a fifth of it to spare. So an update costs its own positions and its share of a packing, a tick costs one pass over the
 arena, and nothing here is a Python object per position.
 
+Updates are decided one by one and written together: `apply` numbers what an update says and sets it down in lists, and
+the next look at the arrays (`rows`, `positions`, …) first writes all of them at once.
+
 A portfolio normally comes through one partition, whose offsets order its updates. Clients differ in how they choose a
 partition for a key, so two senders may put one portfolio into two; offsets of different partitions say nothing of each
 other, and then the time of the Kafka record decides. Its *statement number* counts what was stated through all of them:
@@ -15,67 +18,26 @@ Strings are numbered when first met (`Names`). Symbols are shared with the marke
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from engine.columns import ROWS_LEAST, Arena, Columns, roomy, stretches
+from engine.names import NO_NAME, Names, admit
 from plimsoll.errors import BadMessage, Reason
-from plimsoll.messages import PortfolioRecord, PortfolioUpdate, RiskTolerance
+from plimsoll.messages import PortfolioRecord, PortfolioUpdate, Position, RiskTolerance, require_symbols
 
-SYMBOLS_MAX = 20_000
-"""Distinct symbols in one book. Each costs rows of returns, some 9 KB, so a stream of made-up ones must end."""
 NO_VERSION = -1
-NO_NAME = -1
 NEVER_PUBLISHED = -1
-RECENT_SESSIONS_MAX = 256
-"""Sessions of the live backtest kept one by one: the 250 of Basel's traffic light, in whole bytes."""
-SPARE = 0.2
-"""Room kept beyond what is held, as a share of it. Arrays that double would take a portfolio's memory twice over; with
-less room than this, copying them would take more time than it does for what is in them."""
 TOLERANCES = list(RiskTolerance)
-
-_ROW = np.dtype(
-    [
-        ("advisor", np.int32),
-        ("client", np.int32),
-        ("tolerance", np.int8),
-        ("account", np.int32),
-        ("cash", np.float64),
-        ("event_time_ns", np.int64),
-        ("version", np.int64),
-        ("partition", np.int32),
-        ("offset", np.int64),
-        ("record_time_ms", np.int64),
-        ("statement", np.int64),
-        ("start", np.int64),
-        ("length", np.int32),
-        ("calculations", np.int64),
-        ("calculation_ms", np.float64),
-        ("history_minute", np.int64),
-        ("published_ns", np.int64),
-        ("published_watermark", np.int64),
-        ("open", np.bool_),
-        ("touched", np.bool_),
-        ("restated", np.bool_),
-        ("judged", np.int32),
-        ("judged_from", np.int32),
-        ("judged_to", np.int32),
-        ("exceptions_95", np.int32),
-        ("exceptions_99", np.int32),
-        ("recent_95", np.uint8, (RECENT_SESSIONS_MAX // 8,)),
-        ("recent_99", np.uint8, (RECENT_SESSIONS_MAX // 8,)),
-        ("rejudged", np.bool_),
-    ]
-)
-"""`calculation_ms` is the sum over all calculations; `restated`: positions not yet written since they
-changed; `published_watermark`: the market watermark of the last snapshot of these positions. Of the live backtest: how
-many sessions were judged, from which day to which (since 1970), and `rejudged`: not yet written since."""
+_TOLERANCE = {tolerance: number for number, tolerance in enumerate(TOLERANCES)}
 
 
-class Origin(NamedTuple):
+class Origin(Struct, frozen=True, order=True, gc=False):
     """Where a record stands in Kafka, and when it was written there."""
 
     partition: int
@@ -89,64 +51,15 @@ class Origin(NamedTuple):
         return (self.time_ms, self.partition) > (other.time_ms, other.partition)
 
 
-class Names:
-    """Strings numbered from 0 in the order they were first met."""
-
-    def __init__(self, known: list[str] | None = None) -> None:
-        self.known: list[str] = list(known or ())
-        self._number = {name: number for number, name in enumerate(self.known)}
-
-    def __len__(self) -> int:
-        return len(self.known)
-
-    def number(self, name: str) -> int:
-        """The name's number, a new one if it is new."""
-        number = self._number.get(name)
-        if number is None:
-            number = self._number[name] = len(self.known)
-            self.known.append(name)
-        return number
-
-    def find(self, name: str) -> int | None:
-        """The name's number, None if it was never met."""
-        return self._number.get(name)
-
-
-@dataclass(slots=True)
-class Arena:
-    """Positions of all portfolios, side by side. `row` is -1 where a stretch was abandoned."""
-
-    row: NDArray[np.int32] = field(default_factory=lambda: np.full(1024, -1, np.int32))
-    symbol: NDArray[np.int32] = field(default_factory=lambda: np.zeros(1024, np.int32))
-    sector: NDArray[np.int32] = field(default_factory=lambda: np.zeros(1024, np.int32))
-    quantity: NDArray[np.float64] = field(default_factory=lambda: np.zeros(1024))
-    end: int = 0
-    abandoned: int = 0
-
-    def __len__(self) -> int:
-        return self.end - self.abandoned
-
-    def resized(self, keep: NDArray[Any] | slice, capacity: int) -> Arena:
-        """A copy holding only `keep`, in that order, with room for `capacity` positions."""
-        kept = self.row[keep]
-        new = Arena(
-            np.full(capacity, -1, np.int32),
-            np.zeros(capacity, np.int32),
-            np.zeros(capacity, np.int32),
-            np.zeros(capacity),
-            end=len(kept),
-            abandoned=int(np.count_nonzero(kept < 0)),
-        )
-        for name in ("row", "symbol", "sector", "quantity"):
-            getattr(new, name)[: len(kept)] = getattr(self, name)[keep]
-        return new
+_STATED = (
+    "row", "length", "advisor", "client", "tolerance", "account", "cash", "event_time_ns", "version", "partition",
+    "offset", "record_time_ms", "statement",
+)  # fmt: skip
+"""What is set down of an update on its way into the columns: where it goes, then by the columns' names."""
 
 
 class Book:
-    """The positions of one worker's portfolios.
-
-    `rows` is a structured array, one element a portfolio; `ids[row]` is its id, empty where the row is free.
-    """
+    """The positions of one worker's portfolios. `ids[row]` is a portfolio's id, empty where the row is free."""
 
     def __init__(self) -> None:
         self.symbols = Names()
@@ -156,13 +69,18 @@ class Book:
         self.sector_names = Names()
         self.ids: list[str] = []
         self.row_of: dict[str, int] = {}
-        self.rows = np.zeros(256, _ROW)
-        self.arena = Arena()
+        self._rows = Columns()
+        self._arena = Arena()
         self._free: list[int] = []
         self._closed: dict[str, Origin] = {}
         """Where a portfolio was closed: what came before it through another partition must not open it again."""
         self._offsets: dict[str, dict[int, int]] = {}
         """Newest offset in each partition, of the few portfolios that came through several."""
+        self._stated: list[tuple[Any, ...]] = []
+        self._stated_rows: set[int] = set()
+        self._stated_symbols: list[int] = []
+        self._stated_quantities: list[float] = []
+        self._stated_sectors: list[int] = []
 
     def __len__(self) -> int:
         return len(self.row_of)
@@ -172,38 +90,47 @@ class Book:
     def apply(self, update: PortfolioUpdate, event_time_ns: int, origin: Origin) -> bool:
         """Take a portfolio as its owner now states it. False if we already hold something newer (a stale record).
 
-        Raises `BadMessage`: VERSION_CONFLICT where the sender reuses a version for other positions, OUT_OF_RANGE
-        where the book knows too many symbols to take a new one.
+        Its symbols are looked at here, where most are known. Raises `BadMessage`: SCHEMA where one is no identifier,
+        DUPLICATE_SYMBOL where it is held twice, OUT_OF_RANGE where the book knows too many to take a new one, and
+        VERSION_CONFLICT where the sender reuses a version for other positions.
         """
         row = self.row_of.get(update.id)
-        if self._is_stale(update, row, origin):
-            self._count(update.id, row, origin)
+        if row in self._stated_rows:
+            self._settle()
+        positions, numbered = update.positions, self.symbols.numbered
+        try:
+            symbols = [numbered[position.symbol] for position in positions]
+        except KeyError:
+            symbols = [admit(self.symbols, held.symbol, f"positions[{i}].symbol") for i, held in enumerate(positions)]
+        if len(set(symbols)) < len(symbols):
+            require_symbols(update)
+        statement = self._statement(update, row, origin)
+        if statement is None:
             return False
-        symbols = [
-            admit(self.symbols, position.symbol, f"positions[{index}].symbol")
-            for index, position in enumerate(update.positions)
-        ]
-        statement = self._count(update.id, row, origin)
         if row is None:
             row = self._open(update.id)
-        stretch = self._reserve(row, len(symbols))
-        arena = self.arena
-        arena.symbol[stretch] = symbols
-        arena.quantity[stretch] = [position.quantity for position in update.positions]
-        arena.sector[stretch] = [_number(self.sector_names, position.sector) for position in update.positions]
-        stated = self.rows[row]
-        stated["advisor"] = self.advisors.number(update.advisor_id)
-        stated["client"] = _number(self.clients, update.client_id)
-        stated["tolerance"] = TOLERANCES.index(update.risk_tolerance)
-        stated["account"] = _number(self.accounts, update.account_type)
-        stated["cash"] = update.cash
-        stated["event_time_ns"] = event_time_ns
-        stated["version"] = NO_VERSION if update.version is None else update.version
-        stated["partition"], stated["offset"], stated["record_time_ms"] = origin
-        stated["statement"] = statement
-        self._closed.pop(update.id, None)
-        stated["published_watermark"] = NEVER_PUBLISHED
-        stated["touched"] = stated["restated"] = True
+            self._closed.pop(update.id, None)
+        self._stated_rows.add(row)
+        self._stated_symbols += symbols
+        self._stated_quantities += [position.quantity for position in positions]
+        self._stated_sectors += self._sectors_of(positions)
+        self._stated.append(
+            (
+                row,
+                len(symbols),
+                self.advisors.number(update.advisor_id),
+                self.clients.number_of_optional(update.client_id),
+                _TOLERANCE[update.risk_tolerance],
+                self.accounts.number_of_optional(update.account_type),
+                update.cash,
+                event_time_ns,
+                NO_VERSION if update.version is None else update.version,
+                origin.partition,
+                origin.offset,
+                origin.time_ms,
+                statement,
+            )
+        )
         return True
 
     def close(self, portfolio_id: str, origin: Origin) -> int | None:
@@ -212,6 +139,7 @@ class Book:
         One that is not held counts as closed: a log that was compacted may hold nothing else of it, and others may
         still show what an earlier engine said.
         """
+        self._settle()
         row = self.row_of.get(portfolio_id)
         held = self._held(portfolio_id, row)
         statement = self._count(portfolio_id, row, origin)
@@ -220,20 +148,39 @@ class Book:
         self._closed[portfolio_id] = origin
         if row is None:
             return statement
-        self._abandon(row)
-        self.rows["open"][row] = False
+        self._abandon(np.array([row]))
+        self._rows["open"][row] = False
         del self.row_of[portfolio_id]
         self.ids[row] = ""
         self._free.append(row)
         return statement
 
-    def touch_holders(self, moved: NDArray[np.bool_]) -> None:
-        """Mark every portfolio that holds one of the `moved` (symbol,) symbols as due for revaluation."""
-        arena = self.arena
-        held = arena.row[: arena.end][moved[arena.symbol[: arena.end]]]
-        self.rows["touched"][held[held >= 0]] = True
+    def touch_holders(self, moved: NDArray[np.float64]) -> None:
+        """Mark every portfolio that holds a symbol whose mark moved as due for revaluation, and by how much money.
+
+        moved  (symbol,) by how much each mark moved since last told, whatever the direction
+        """
+        arena, rows = self.arena, self._rows
+        moving = np.flatnonzero(moved[arena.symbol[: arena.end]] != 0.0)
+        moving = moving[arena.row[moving] >= 0]
+        held = arena.row[moving]
+        rows["touched"][held] = True
+        money = np.abs(arena.quantity[moving]) * moved[arena.symbol[moving]]
+        rows["movement"] += np.bincount(held, money, len(rows))
 
     # --- reading -------------------------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> Columns:
+        """One element a portfolio in each column."""
+        self._settle()
+        return self._rows
+
+    @property
+    def arena(self) -> Arena:
+        """The positions of all portfolios."""
+        self._settle()
+        return self._arena
 
     def open_rows(self) -> NDArray[np.int64]:
         """Every portfolio there is."""
@@ -243,49 +190,61 @@ class Book:
         """Quantities of some portfolios, (portfolio, symbol), in the order of `rows`."""
         where, starts = self._stretches(rows)
         return csr_array(
-            (self.arena.quantity[where], self.arena.symbol[where], starts), shape=(len(rows), len(self.symbols))
+            (self._arena.quantity[where], self._arena.symbol[where], starts), shape=(len(rows), len(self.symbols))
         )
 
     def record(self, row: int) -> PortfolioRecord:
         """One portfolio's positions as applied."""
-        stated = self.rows[row]
-        stretch = slice(int(stated["start"]), int(stated["start"]) + int(stated["length"]))
-        version = int(stated["version"])
-        return PortfolioRecord(
-            portfolio_id=self.ids[row],
-            advisor_id=self.advisors.known[stated["advisor"]],
-            client_id=_name(self.clients, int(stated["client"])),
-            risk_tolerance=TOLERANCES[stated["tolerance"]],
-            account_type=_name(self.accounts, int(stated["account"])),
-            cash=float(stated["cash"]),
-            symbols=[self.symbols.known[symbol] for symbol in self.arena.symbol[stretch].tolist()],
-            quantities=self.arena.quantity[stretch].tolist(),
-            sectors=[_name(self.sector_names, sector) for sector in self.arena.sector[stretch].tolist()],
-            event_time_ns=int(stated["event_time_ns"]),
-            version=None if version == NO_VERSION else version,
-            source_partition=int(stated["partition"]),
-            source_offset=int(stated["offset"]),
+        return self.records(np.array([row]))[0]
+
+    def records(self, rows: NDArray[np.int64]) -> list[PortfolioRecord]:
+        """Several portfolios' positions as applied, in the order of `rows`."""
+        where, starts = self._stretches(rows)
+        symbol, sector = (
+            self.symbols.names(self._arena.symbol[where]),
+            self.sector_names.names(self._arena.sector[where]),
         )
+        quantity, cut = self._arena.quantity[where].tolist(), list(pairwise(starts.tolist()))
+        table = self._rows
+        version = table["version"][rows].tolist()
+        columns = {
+            "portfolio_id": [self.ids[row] for row in rows.tolist()],
+            "advisor_id": self.advisors.names(table["advisor"][rows]),
+            "client_id": self.clients.names(table["client"][rows]),
+            "risk_tolerance": [TOLERANCES[number] for number in table["tolerance"][rows].tolist()],
+            "account_type": self.accounts.names(table["account"][rows]),
+            "cash": table["cash"][rows].tolist(),
+            "symbols": [symbol[first:end] for first, end in cut],
+            "quantities": [quantity[first:end] for first, end in cut],
+            "sectors": [sector[first:end] for first, end in cut],
+            "event_time_ns": table["event_time_ns"][rows].tolist(),
+            "version": [None if number == NO_VERSION else number for number in version],
+            "source_partition": table["partition"][rows].tolist(),
+            "source_offset": table["offset"][rows].tolist(),
+        }
+        return list(map(PortfolioRecord, *(columns[name] for name in PortfolioRecord.__struct_fields__)))
 
     def sectors(self) -> dict[int, str]:
         """Sector by symbol number, as positions state it; where two disagree, one of them."""
-        held = self.arena.row[: self.arena.end] >= 0
+        arena = self.arena
+        held = arena.row[: arena.end] >= 0
         sector = np.full(len(self.symbols), NO_NAME, np.int32)
-        sector[self.arena.symbol[: self.arena.end][held]] = self.arena.sector[: self.arena.end][held]
+        sector[arena.symbol[: arena.end][held]] = arena.sector[: arena.end][held]
         return {number: self.sector_names.known[sector[number]] for number in np.flatnonzero(sector >= 0).tolist()}
 
     # --- recovery state ------------------------------------------------------------------------------------------
 
     def recovery_state(self) -> dict[str, Any]:
         """A copy of everything above that cannot be derived: what is saved at an epoch."""
+        self._settle()
         self._pack()
         return {
             "names": [
                 list(n.known) for n in (self.symbols, self.advisors, self.clients, self.accounts, self.sector_names)
             ],
             "ids": list(self.ids),
-            "rows": self.rows[: len(self.ids)].copy(),
-            "arena": self.arena.resized(slice(0, self.arena.end), self.arena.end),
+            "rows": self._rows.first(len(self.ids)),
+            "arena": self._arena.resized(slice(0, self._arena.end), self._arena.end),
             "closed": dict(self._closed),
             "offsets": {portfolio_id: dict(offsets) for portfolio_id, offsets in self._offsets.items()},
         }
@@ -299,20 +258,21 @@ class Book:
         book._closed, book._offsets = dict(state["closed"]), {k: dict(v) for k, v in state["offsets"].items()}
         book.row_of = {portfolio_id: row for row, portfolio_id in enumerate(book.ids) if portfolio_id}
         book._free = [row for row, portfolio_id in enumerate(book.ids) if not portfolio_id]
-        book.rows = np.zeros(max(256, len(book.ids)), _ROW)
-        book.rows[: len(book.ids)] = state["rows"]
-        book.rows["touched"] = book.rows["restated"] = book.rows["rejudged"] = book.rows["open"]
-        book.arena = state["arena"].resized(slice(0, state["arena"].end), _roomy(state["arena"].end))
+        rows = book._rows = Columns.holding(state["rows"])
+        rows["touched"] = rows["restated"] = rows["rejudged"] = rows["open"]
+        rows["movement"] = np.where(rows["open"], np.inf, 0.0)
+        rows["published_ns"] = 0  # by whatever clock that was
+        book._arena = state["arena"].resized(slice(0, state["arena"].end), roomy(state["arena"].end))
         return book
 
-    # --- the arena -----------------------------------------------------------------------------------------------
+    # --- deciding ------------------------------------------------------------------------------------------------
 
     def _held(self, portfolio_id: str, row: int | None) -> Origin | None:
         """Where the record stands that said last what a portfolio is, or that it is closed."""
         if row is None:
             return self._closed.get(portfolio_id)
-        stated = self.rows[row]
-        return Origin(int(stated["partition"]), int(stated["offset"]), int(stated["record_time_ms"]))
+        rows = self._rows
+        return Origin(rows["partition"].item(row), rows["offset"].item(row), rows["record_time_ms"].item(row))
 
     def _count(self, portfolio_id: str, row: int | None, origin: Origin) -> int:
         """Count a record of the portfolio, stale or not; its statement number then."""
@@ -324,16 +284,25 @@ class Book:
         else:
             offsets[origin.partition] = max(origin.offset, offsets.get(origin.partition, -1))
             statement = sum(offset + 1 for offset in offsets.values())
-        if row is not None and self.rows["statement"][row] != statement:
-            self.rows["statement"][row] = statement
-            self.rows["touched"][row] = True
+        if row is not None and self._rows["statement"].item(row) != statement:
+            self._rows["statement"][row] = statement
+            self._rows["touched"][row] = True
+            self._rows["movement"][row] = np.inf
         return statement
+
+    def _statement(self, update: PortfolioUpdate, row: int | None, origin: Origin) -> int | None:
+        """The update's statement number, counted; None where it is stale."""
+        if row is None and update.version is None and update.id not in self._closed:
+            return 1 + origin.offset  # never heard of, as far as we know: most of a first reading
+        stale = self._is_stale(update, row, origin)
+        statement = self._count(update.id, row, origin)
+        return None if stale else statement
 
     def _is_stale(self, update: PortfolioUpdate, row: int | None, origin: Origin) -> bool:
         held_at = self._held(update.id, row)
         if held_at is not None and not origin.is_after(held_at):
             return True
-        held = NO_VERSION if row is None else int(self.rows["version"][row])
+        held = NO_VERSION if row is None else self._rows["version"].item(row)
         if update.version is None or held == NO_VERSION or update.version > held:
             return False
         if row is not None and update.version == held and not self._says_the_same(row, update):
@@ -353,72 +322,73 @@ class Book:
             == {position.symbol: position.quantity for position in update.positions}
         )
 
+    def _sectors_of(self, positions: list[Position]) -> list[int]:
+        numbered = self.sector_names.numbered
+        try:
+            return [numbered[position.sector] for position in positions]  # type: ignore[index]  # None is not known
+        except KeyError:
+            return [self.sector_names.number_of_optional(position.sector) for position in positions]
+
     def _open(self, portfolio_id: str) -> int:
         if self._free:
             row = self._free.pop()
             self.ids[row] = portfolio_id
+            self._rows.clear(row)
         else:
             row = len(self.ids)
             self.ids.append(portfolio_id)
-            if row == len(self.rows):
-                self.rows = np.concatenate([self.rows, np.zeros(_roomy(row) - row, _ROW)])
-        self.rows[row] = np.zeros((), _ROW)
-        self.rows["open"][row] = True
+            if row == len(self._rows):
+                self._rows.grow(roomy(row, ROWS_LEAST))
+        self._rows["open"][row] = True
         self.row_of[portfolio_id] = row
         return row
 
-    def _reserve(self, row: int, length: int) -> slice:
-        """A fresh stretch of the arena for a portfolio, in place of the one it had."""
-        self._abandon(row)
-        if self.arena.end + length > len(self.arena.row):
-            self._pack(room=length)
-        start = self.arena.end
-        self.arena.end += length
-        self.arena.row[start : self.arena.end] = row
-        self.rows["start"][row], self.rows["length"][row] = start, length
-        return slice(start, self.arena.end)
+    # --- writing -------------------------------------------------------------------------------------------------
 
-    def _abandon(self, row: int) -> None:
-        start, length = int(self.rows["start"][row]), int(self.rows["length"][row])
-        self.arena.row[start : start + length] = -1
-        self.arena.abandoned += length
-        self.rows["length"][row] = 0
+    def _settle(self) -> None:
+        """Write into the arrays what was stated since the last time: no portfolio twice, so their order is free."""
+        if not self._stated:
+            return
+        count = len(self._stated)
+        by_column = dict(zip(_STATED, zip(*self._stated, strict=True), strict=True))
+        rows = np.fromiter(by_column.pop("row"), np.int64, count)
+        length = np.fromiter(by_column["length"], np.int64, count)
+        self._abandon(rows)
+        total = len(self._stated_symbols)
+        if self._arena.end + total > len(self._arena.row):
+            self._pack(room=total)
+        arena, start = self._arena, self._arena.end
+        stretch = slice(start, start + total)
+        arena.end += total
+        arena.row[stretch] = np.repeat(rows, length)
+        arena.symbol[stretch] = np.fromiter(self._stated_symbols, np.int32, total)
+        arena.quantity[stretch] = np.fromiter(self._stated_quantities, np.float64, total)
+        arena.sector[stretch] = np.fromiter(self._stated_sectors, np.int32, total)
+        table = self._rows
+        table["start"][rows] = start + np.cumsum(length) - length
+        for name, values in by_column.items():
+            column = table[name]
+            column[rows] = np.fromiter(values, column.dtype, count)
+        table["published_watermark"][rows] = NEVER_PUBLISHED
+        table["touched"][rows] = table["restated"][rows] = True
+        table["movement"][rows] = np.inf
+        self._stated, self._stated_rows = [], set()
+        self._stated_symbols, self._stated_quantities, self._stated_sectors = [], [], []
+
+    def _abandon(self, rows: NDArray[np.int64]) -> None:
+        where, _ = stretches(self._rows["start"][rows], self._rows["length"][rows])
+        self._arena.row[where] = -1
+        self._arena.abandoned += len(where)
+        self._rows["length"][rows] = 0
 
     def _pack(self, room: int = 0) -> None:
         """Drop what was abandoned, and leave some room, so that packing stays rare."""
-        rows = self.open_rows()
-        where, starts = self._stretches(rows)
-        self.arena = self.arena.resized(where, _roomy(len(where) + room))
-        self.rows["start"][rows] = starts[:-1]
+        rows = np.flatnonzero(self._rows["open"])
+        where, starts = stretches(self._rows["start"][rows], self._rows["length"][rows])
+        self._arena = self._arena.resized(where, roomy(len(where) + room))
+        self._rows["start"][rows] = starts[:-1]
 
     def _stretches(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the positions of `rows` lie in the arena, one after another, and where each portfolio starts."""
-        lengths = self.rows["length"][rows].astype(np.int64)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        shift = np.repeat(self.rows["start"][rows] - starts[:-1], lengths)
-        return np.arange(starts[-1]) + shift, starts
-
-
-def _roomy(count: int) -> int:
-    """How long an array of so many should be."""
-    return max(1024, int((1.0 + SPARE) * count))
-
-
-def admit(symbols: Names, symbol: str, field: str) -> int:
-    """A symbol's number, a new one if it is new. Raises `BadMessage` naming `field` where the book is full."""
-    known = symbols.find(symbol)
-    if known is not None:
-        return known
-    if len(symbols) >= SYMBOLS_MAX:
-        raise BadMessage(
-            Reason.OUT_OF_RANGE, f"{symbol} is new, and the book knows {SYMBOLS_MAX} symbols, its most", field
-        )
-    return symbols.number(symbol)
-
-
-def _number(names: Names, name: str | None) -> int:
-    return NO_NAME if name is None else names.number(name)
-
-
-def _name(names: Names, number: int) -> str | None:
-    return None if number == NO_NAME else names.known[number]
+        table = self.rows
+        return stretches(table["start"][rows], table["length"][rows])

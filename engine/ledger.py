@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from engine.book import Book, Origin, admit
+from msgspec import Struct
+
+from engine.book import Book, Origin
 from engine.market import Marks
+from engine.names import admit
+from engine.tally import Flood, Tally
 from plimsoll import messages, topics
 from plimsoll.errors import BadMessage, PlimsollError, Reason
 from plimsoll.messages import DeadLetter
 
-STATE_FORMAT = 2
-"""Of the recovery state: another number, another layout."""
+STATE_FORMAT = 3
+"""Of the recovery state: raise it whenever one written before cannot be continued (steps, fields, meaning)."""
 RAW_SIZE_MAX = 64 * 1024
 """Bytes of a record that a dead letter keeps, so that the letter itself always fits the broker's limit."""
 
 log = logging.getLogger(__name__)
 
 
-class Record(NamedTuple):
+class Record(Struct, frozen=True, gc=False):
     """One Kafka record as the source read it."""
 
     topic: str
@@ -55,16 +61,15 @@ class Closed(NamedTuple):
 
 @dataclass(slots=True)
 class Ledger:
-    """The book, the marks, how far each market partition has been read, and the three counters.
+    """The book, the marks, how far each market partition has been read, and the counters.
 
     `judged_to` is the newest session that the live backtest has counted; empty before the first.
     """
 
     book: Book
     marks: Marks
-    applied: int = 0
-    stale: int = 0
-    dead_lettered: int = 0
+    tally: Tally = field(default_factory=Tally)
+    flood: Flood = field(default_factory=lambda: Flood(1.0, 1))
     read_to: dict[tuple[str, int], int] = field(default_factory=dict)
     """Market topic and partition to the next offset: what the market watermark is the sum of."""
     reread: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -72,11 +77,49 @@ class Ledger:
     closed: dict[str, Closed] = field(default_factory=dict)
     dead: list[DeadLetter] = field(default_factory=list)
     judged_to: str = ""
+    corrections: int = 0
+    """How often the market was derived anew because of what was said of a proxied symbol."""
 
     @property
     def market_watermark(self) -> int:
-        """How many market records the marks and the scenario set know of. Never falls."""
-        return sum(self.read_to.values())
+        """How many market records the marks and the scenario set know of, and how often proxies changed between them.
+
+        Never falls. A proxy follows what others say of its symbol, in records that are counted elsewhere or were
+        counted before; without this, what is then valued anew would have the sequence of what it corrects.
+        """
+        return sum(self.read_to.values()) + self.corrections
+
+    @property
+    def applied(self) -> int:
+        """Records folded in."""
+        return self.tally.applied.total()
+
+    @property
+    def stale(self) -> int:
+        """Records older than what was held."""
+        return self.tally.stale.total()
+
+    @property
+    def dead_lettered(self) -> int:
+        """Records set aside."""
+        return self.tally.dead.total()
+
+    def take_all(
+        self, records: Sequence[Record], now_ns: int, reading: Callable[[str, int, int], None] | None = None
+    ) -> None:
+        """`take` for each; `reading` is told topic, partition and offset before, so that a death there has a place.
+
+        Raises `DeadLetterBurst` where too large a share of a topic ends as dead letters.
+        """
+        dead_before = self.tally.dead.copy()
+        for record in records:
+            if reading is not None:
+                reading(record.topic, record.partition, record.offset)
+            self.take(record, now_ns)
+        if self.tally.dead != dead_before:
+            log.debug("dead letters: %s", dict(self.tally.dead - dead_before))
+        for topic, count in Counter(record.topic for record in records).items():
+            self.flood.note(topic, count, self.tally.dead[topic] - dead_before[topic])
 
     def take(self, record: Record, now_ns: int) -> None:
         """Apply one record, or count it stale, or set it aside; `now_ns` is our clock, against claims of the future."""
@@ -90,9 +133,12 @@ class Ledger:
             internal = BadMessage(Reason.INTERNAL, f"{type(error).__name__}; the engine's log has the cause")
             self._set_aside(record, internal, now_ns)
         else:
-            counted_before = record.offset < self.reread.get((record.topic, record.partition), 0)
-            self.applied += applied and not counted_before
-            self.stale += not applied and not counted_before
+            if not self._was_counted(record):
+                (self.tally.applied if applied else self.tally.stale)[record.topic] += 1
+
+    def _was_counted(self, record: Record) -> bool:
+        """Whether it is one of the closes that are read again at every start."""
+        return bool(self.reread) and record.offset < self.reread.get((record.topic, record.partition), 0)
 
     def _apply(self, record: Record, now_ns: int) -> bool:
         """Fold the record in; False where something newer is held already. Raises `BadMessage`."""
@@ -125,15 +171,17 @@ class Ledger:
                 return False
             self.closed[portfolio_id] = Closed(portfolio_id, statement)
             return True
-        update = messages.decode_portfolio_update(record.key, record.value, now_ns)
-        time_ns = messages.event_time_ns(update.timestamp, now_ns)
+        update, time_ns = messages.decode_timed_update(record.key, record.value, now_ns)
         applied = self.book.apply(update, time_ns, record.origin)
-        if applied:
+        if applied and self.closed:
             self.closed.pop(update.id, None)
         return applied
 
     def _set_aside(self, record: Record, bad: BadMessage, now_ns: int) -> None:
-        self.dead_lettered += 1
+        if self._was_counted(record):
+            return  # Its letter was out before the state was saved that says so.
+        self.tally.dead[record.topic] += 1
+        self.tally.reasons[bad.reason] += 1
         raw = record.value or b""
         self.dead.append(
             DeadLetter(
@@ -171,8 +219,9 @@ class Ledger:
             "book": self.book.recovery_state(),
             "marks": self.marks.recovery_state(),
             "read_to": dict(self.read_to),
-            "counted": (self.applied, self.stale, self.dead_lettered),
+            "tally": self.tally.recovery_state(),
             "judged_to": self.judged_to,
+            "corrections": self.corrections,
         }
 
     @classmethod
@@ -191,8 +240,16 @@ class Ledger:
         marks.recover(state["marks"])
         read_to = dict(state["read_to"])
         closes = {where: offset for where, offset in read_to.items() if where[0] == topics.MARKET_CLOSES.name}
-        applied, stale, dead_lettered = state["counted"]
-        return cls(book, marks, applied, stale, dead_lettered, read_to, closes, judged_to=state["judged_to"])
+        tally = Tally.recovered(state["tally"])
+        return cls(
+            book,
+            marks,
+            tally,
+            read_to=read_to,
+            reread=closes,
+            judged_to=state["judged_to"],
+            corrections=state["corrections"],
+        )
 
 
 def _position(record: Record) -> str:

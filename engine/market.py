@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.book import Names
+from engine.names import Names
 from plimsoll.messages import Mark, MarketClose, MarketTick, ScenarioSetRecord
 from plimsoll.risk import scenarios, stress
 from plimsoll.risk.scenarios import Closes, Opinion, ScenarioSet, history_sessions
@@ -53,7 +53,8 @@ class Marks:
         self.price: NDArray[np.float64] = np.full(64, np.nan)
         self.time_ns: NDArray[np.int64] = np.full(64, UNMARKED_NS, np.int64)
         self.previous_close: NDArray[np.float64] = np.full(64, np.nan)
-        self.moved: NDArray[np.bool_] = np.zeros(64, np.bool_)
+        self.moved: NDArray[np.float64] = np.zeros(64)
+        """By how much each price moved since last asked, ups and downs added."""
         self.ticks: dict[str, MarketTick] = {}
         self.closes: dict[str, NDArray[np.float64]] = {}
         """Session to (closed symbol,) closes, by the numbers there were then; NaN where there is none."""
@@ -76,10 +77,11 @@ class Marks:
         """Value a symbol with this price from now on."""
         symbol = self.symbols.number(tick.symbol)
         self._grow()
-        if self.price[symbol] != tick.price:
-            self.moved[symbol] = True
         if self.time_ns[symbol] == UNMARKED_NS:
             self._market = None  # its row of scenario returns is due
+            self.moved[symbol] = tick.price
+        else:
+            self.moved[symbol] += abs(tick.price - self.price.item(symbol))
         self.price[symbol] = tick.price
         self.time_ns[symbol] = event_time_ns
         self.ticks[tick.symbol] = tick
@@ -164,11 +166,11 @@ class Marks:
                 market = self._derive(known, {}, np.where(np.isnan(later), np.nan, earlier), earlier)
                 yield ClosedSession(after, market, later - earlier)
 
-    def take_moved(self) -> NDArray[np.bool_]:
-        """Which symbols have another price than when last asked, (symbol,)."""
+    def take_moved(self) -> NDArray[np.float64]:
+        """(symbol,) by how much each price moved since last asked, ups and downs added; a first price by itself."""
         self._grow()
         moved = self.moved[: len(self.symbols)].copy()
-        self.moved[:] = False
+        self.moved[:] = 0.0
         return moved
 
     def mark(self, symbol: str) -> Mark:
@@ -266,7 +268,7 @@ class Marks:
         self.price = np.concatenate([self.price, np.full(more, np.nan)])
         self.time_ns = np.concatenate([self.time_ns, np.full(more, UNMARKED_NS, np.int64)])
         self.previous_close = np.concatenate([self.previous_close, np.full(more, np.nan)])
-        self.moved = np.concatenate([self.moved, np.zeros(more, np.bool_)])
+        self.moved = np.concatenate([self.moved, np.zeros(more)])
 
 
 def scenario_set_record(scenario_set: ScenarioSet) -> ScenarioSetRecord:

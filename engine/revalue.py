@@ -12,51 +12,51 @@ larger ones.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
+from typing import Any
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from engine.backtest import backtest_record
-from engine.book import NO_NAME, TOLERANCES, Book
+from engine.book import TOLERANCES, Book
 from engine.market import UNMARKED_NS, Marks
-from plimsoll.messages import AdvisorPnl, RiskPoint, RiskSnapshot, encode
+from plimsoll.messages import AdvisorPnl, RiskSnapshot, encode, encode_all
 from plimsoll.risk.arrays import FloatArray
 from plimsoll.risk.measures import Choice
 from plimsoll.risk.scenarios import ScenarioSet
 from plimsoll.risk.valuation import Market, revalue, scenario_pnl
 
-WATERMARK_RANGE = 10**15
+WATERMARK_DIGITS = 15
+WATERMARK_RANGE = 10**WATERMARK_DIGITS
 """Market records before the watermark would spill into the statement number: 1,500 years at 20,000 a second."""
 HORIZON_DAYS = 1
-NANOSECONDS_PER_MINUTE = 60 * 10**9
+NANOSECONDS_PER_SECOND = 10**9
+NANOSECONDS_PER_MINUTE = 60 * NANOSECONDS_PER_SECOND
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(Struct, frozen=True, gc=False):
     """One snapshot, ready to write: encoded once, for Redis and for Kafka."""
 
     portfolio_id: str
-    advisor_id: str
-    sequence: str
     risk_score: float
     snapshot: bytes
     positions: bytes
     """The `PortfolioRecord`; empty where it is unchanged since it was last written."""
+    backtest: bytes
+    """The `BacktestRecord`; empty where it is unchanged since it was last written, or there is none yet."""
+    minute_ms: int
+    """The minute whose point of history this is; 0 where it is none."""
     again: bool
     """Its sequence was published before: only for whoever may have lost it."""
-    minute_ms: int
-    """The minute that `point` belongs to; 0 where this minute has its point already."""
-    point: bytes
-    backtest: bytes = b""
-    """The `BacktestRecord`; empty where it is unchanged since it was last written, or there is none yet."""
 
 
 def sequence_of(statement: int, market_watermark: int) -> str:
-    """Order by statement number, then by market watermark, as one number in decimal digits."""
-    return str(statement * WATERMARK_RANGE + market_watermark)
+    """Order by statement number (1 and more), then by market watermark, as one number in decimal digits."""
+    return f"{statement}{market_watermark:0{WATERMARK_DIGITS}}"
 
 
 def publications(
@@ -73,60 +73,132 @@ def publications(
 ) -> list[Publication]:
     """Compute and encode the snapshots of `rows`; `choice` and `scale` as `valuation.revalue` takes them."""
     began = time.perf_counter()
+    table, count = book.rows, len(rows)
     positions = book.positions(rows)
-    measures = revalue(positions, book.rows["cash"][rows], market, choice, scale)
-    newest_ns, oldest_ns = _mark_times(marks, positions, book.rows["event_time_ns"][rows])
+    measures = revalue(positions, table["cash"][rows], market, choice, scale)
+    newest_ns, oldest_ns = _mark_times(marks, positions, table["event_time_ns"][rows])
+    each_ms = (time.perf_counter() - began) * 1e3 / max(1, count)
+    table["calculations"][rows] += 1
+    table["calculation_ms"][rows] += each_ms
+    columns: dict[str, Iterable[Any]] = measures.columns() | {
+        "sequence": [sequence_of(number, market_watermark) for number in table["statement"][rows].tolist()],
+        "advisor_id": book.advisors.names(table["advisor"][rows]),
+        "source_partition": table["partition"][rows].tolist(),
+        "source_offset": table["offset"][rows].tolist(),
+        "portfolio_id": [book.ids[row] for row in rows.tolist()],
+        "client_id": book.clients.names(table["client"][rows]),
+        "risk_tolerance": [TOLERANCES[number] for number in table["tolerance"][rows].tolist()],
+        "as_of_ns": newest_ns.tolist(),
+        "calculated_at_ns": repeat(now_ns),
+        "method": repeat(choice.method),
+        "horizon_days": repeat(HORIZON_DAYS),
+        "observations": repeat(scenario_set.observations),
+        "scenario_set_id": repeat(scenario_set.scenario_set_id),
+        "var_95_scenario_date": _dates(scenario_set, measures.var_95_scenario),
+        "oldest_price_ns": _unless_never(oldest_ns),
+        "calculation_time_ms": repeat(each_ms),
+        "average_calculation_time_ms": (table["calculation_ms"][rows] / table["calculations"][rows]).tolist(),
+        "calculations": table["calculations"][rows].tolist(),
+    }
+    table["size"][rows] = measures.gross_exposure
     unpriced = np.isnan(market.mark)
-    incomplete = _held_among(book, rows, positions, unpriced)
-    proxied = _held_among(book, rows, positions, ~unpriced & ~market.own_history)
-    each_ms = (time.perf_counter() - began) * 1e3 / max(1, len(rows))
-    book.rows["calculations"][rows] += 1
-    book.rows["calculation_ms"][rows] += each_ms
-    step = _Step(book, scenario_set, choice.method, market_watermark, now_ns, each_ms, incomplete, proxied)
-    columns = zip(
-        rows.tolist(),
-        *(book.rows[name][rows].tolist() for name in _COLUMNS),
-        newest_ns.tolist(),
-        oldest_ns.tolist(),
-        np.nan_to_num(measures.risk_score, nan=0.0).tolist(),
-        measures.var_95_scenario.tolist(),
-        measures.rows(),
-        strict=True,
+    columns["incomplete_symbols"] = _held_among(book, positions, unpriced)
+    columns["proxied_symbols"] = _held_among(book, positions, ~unpriced & ~market.own_history)
+    return _published(book, rows, columns, measures.risk_score, market_watermark, now_ns)
+
+
+def _published(
+    book: Book,
+    rows: NDArray[np.int64],
+    columns: Mapping[str, Iterable[Any]],
+    risk_score: FloatArray,
+    market_watermark: int,
+    now_ns: int,
+) -> list[Publication]:
+    """The snapshots with what goes beside them, encoded; the book takes note that they were published.
+
+    Each portfolio has a second of the minute, by its row, from which on its next snapshot is a point of history. With
+    one beginning for all, the first window of every minute would write as many points as there are portfolios.
+    """
+    table, minute = book.rows, now_ns // NANOSECONDS_PER_MINUTE
+    turn = (now_ns // NANOSECONDS_PER_SECOND - rows % 60) // 60
+    turn_had = table["history_minute"][rows]
+    snapshots = map(RiskSnapshot, *(columns[name] for name in RiskSnapshot.__struct_fields__))
+    minutes = np.where((turn_had == 0) | (turn_had == turn), 0, minute * 60_000)
+    restated = table["restated"][rows]
+    published = list(
+        map(
+            Publication,
+            [book.ids[row] for row in rows.tolist()],
+            np.nan_to_num(risk_score, nan=0.0).tolist(),
+            encode_all(snapshots),
+            _beside(rows, restated, lambda some: encode_all(book.records(some))),
+            _beside(rows, restated | table["rejudged"][rows], lambda some: _judged(book, some)),
+            minutes.tolist(),
+            (table["published_watermark"][rows] == market_watermark).tolist(),
+        )
     )
-    made = [_publication(step, one) for one in map(_Valued._make, columns)]
-    book.rows["history_minute"][rows] = step.minute
-    book.rows["published_watermark"][rows] = market_watermark
-    book.rows["restated"][rows] = book.rows["rejudged"][rows] = False
-    return made
+    table["history_minute"][rows] = turn
+    table["published_watermark"][rows] = market_watermark
+    table["restated"][rows] = table["rejudged"][rows] = False
+    table["movement"][rows] = 0.0
+    return published
+
+
+def _beside(
+    rows: NDArray[np.int64], wanted: NDArray[np.bool_], make: Callable[[NDArray[np.int64]], list[bytes]]
+) -> Iterable[bytes]:
+    """What `make` makes of the wanted rows, and nothing for the others, in the order of `rows`."""
+    if not wanted.any():
+        return repeat(b"")
+    made = make(rows[wanted])
+    if wanted.all():
+        return made
+    following = iter(made)
+    return [next(following) if each else b"" for each in wanted.tolist()]
+
+
+def _judged(book: Book, rows: NDArray[np.int64]) -> list[bytes]:
+    if not book.rows["judged"][rows].any():
+        return [b""] * len(rows)
+    judged = [backtest_record(book, row) for row in rows.tolist()]
+    return [b"" if each is None else encode(each) for each in judged]
 
 
 def advisor_pnl(
-    book: Book, marks: Marks, market: Market, scenario_set: ScenarioSet, scale: FloatArray | None, now_ns: int
+    book: Book,
+    marks: Marks,
+    market: Market,
+    scenario_set: ScenarioSet,
+    scale: FloatArray | None,
+    advisors: NDArray[np.int64],
+    now_ns: int,
 ) -> dict[str, AdvisorPnl]:
-    """Scenario P&L of each advisor, summed over the portfolios of this book.
+    """Scenario P&L of each of these advisors (by number, ascending), summed over their portfolios in this book.
 
     P&L is linear in positions, so the sum over portfolios is the P&L of their summed positions: one row an advisor.
     Gross exposure is not linear: it is summed over portfolios, as the portfolios report it.
     """
     rows = book.open_rows()
-    advisor = book.rows["advisor"][rows]
+    rows = rows[np.isin(book.rows["advisor"][rows], advisors)]
+    advisor = np.searchsorted(advisors, book.rows["advisor"][rows])
     positions = book.positions(rows)
     mark = np.nan_to_num(market.mark, nan=0.0)
-    belongs = csr_array((np.ones(len(rows)), (advisor, np.arange(len(rows)))), shape=(len(book.advisors), len(rows)))
-    exposure = (belongs @ positions).multiply(mark).tocsr()
+    belongs = csr_array((np.ones(len(rows)), (advisor, np.arange(len(rows)))), shape=(len(advisors), len(rows)))
+    held = belongs @ positions
+    exposure = held.multiply(mark).tocsr()
     scaled = exposure if scale is None else exposure.multiply(scale).tocsr()
-    gross = belongs @ (abs(positions) @ mark)
-    covered = belongs @ (abs(positions) @ (mark * market.own_history))
+    gross, covered = (belongs @ (abs(positions) @ np.column_stack((mark, mark * market.own_history)))).T
     net = exposure.sum(axis=1)
     cash = belongs @ book.rows["cash"][rows]
-    day_pnl = (belongs @ positions) @ np.nan_to_num(market.mark - market.previous_close, nan=0.0)
+    day_pnl = held @ np.nan_to_num(market.mark - market.previous_close, nan=0.0)
     pnl = scenario_pnl(scaled, market.filtered).astype(np.float64)
     long_run_pnl = scenario_pnl(exposure, market.long_run).astype(np.float64)
-    as_of = np.full(len(book.advisors), marks.time_ns.max())
+    as_of = np.full(len(advisors), marks.time_ns.max())
     np.maximum.at(as_of, advisor, book.rows["event_time_ns"][rows])
-    count = np.bincount(advisor, minlength=len(book.advisors))
+    count = np.bincount(advisor, minlength=len(advisors))
     return {
-        book.advisors.known[i]: AdvisorPnl(
+        book.advisors.known[number]: AdvisorPnl(
             scenario_set_id=scenario_set.scenario_set_id,
             portfolios=int(count[i]),
             market_value=float(net[i] + cash[i]),
@@ -140,138 +212,48 @@ def advisor_pnl(
             pnl=pnl[i].tobytes(),
             long_run_pnl=long_run_pnl[i].tobytes(),
         )
-        for i in np.flatnonzero(count).tolist()
+        for i, number in enumerate(advisors.tolist())
     }
-
-
-class _Valued(NamedTuple):
-    """One portfolio of a step: what the book says of it, then what was measured."""
-
-    row: int
-    advisor: int
-    client: int
-    tolerance: int
-    partition: int
-    offset: int
-    statement: int
-    calculations: int
-    calculation_ms: float
-    history_minute: int
-    published_watermark: int
-    restated: bool
-    rejudged: bool
-    newest_ns: int
-    oldest_ns: int
-    risk_score: float
-    var_95_scenario: int
-    measured: dict[str, Any]
-
-
-_COLUMNS = _Valued._fields[1 : _Valued._fields.index("newest_ns")]
-"""Those that are columns of the book, by the same names."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """What the portfolios of one step have in common."""
-
-    book: Book
-    scenario_set: ScenarioSet
-    method: str
-    market_watermark: int
-    now_ns: int
-    each_ms: float
-    incomplete: dict[int, list[str]]
-    proxied: dict[int, list[str]]
-
-    @property
-    def minute(self) -> int:
-        return self.now_ns // NANOSECONDS_PER_MINUTE
-
-
-def _publication(step: _Step, one: _Valued) -> Publication:
-    snapshot = _snapshot(step, one)
-    due = step.minute != one.history_minute
-    judged = backtest_record(step.book, one.row) if one.restated or one.rejudged else None
-    return Publication(
-        portfolio_id=snapshot.portfolio_id,
-        advisor_id=snapshot.advisor_id,
-        sequence=snapshot.sequence,
-        risk_score=one.risk_score,
-        snapshot=encode(snapshot),
-        positions=encode(step.book.record(one.row)) if one.restated else b"",
-        backtest=b"" if judged is None else encode(judged),
-        again=one.published_watermark == step.market_watermark,
-        minute_ms=step.minute * 60_000 if due else 0,
-        point=encode(_point(snapshot)) if due else b"",
-    )
-
-
-def _snapshot(step: _Step, one: _Valued) -> RiskSnapshot:
-    book, scenario_set = step.book, step.scenario_set
-    return RiskSnapshot(
-        sequence=sequence_of(one.statement, step.market_watermark),
-        advisor_id=book.advisors.known[one.advisor],
-        portfolio_id=book.ids[one.row],
-        client_id=None if one.client == NO_NAME else book.clients.known[one.client],
-        risk_tolerance=TOLERANCES[one.tolerance],
-        as_of_ns=one.newest_ns,
-        calculated_at_ns=step.now_ns,
-        method=step.method,
-        horizon_days=HORIZON_DAYS,
-        observations=scenario_set.observations,
-        scenario_set_id=scenario_set.scenario_set_id,
-        var_95_scenario_date=scenario_set.scenario_sessions[one.var_95_scenario],
-        incomplete_symbols=step.incomplete.get(one.row, _NONE),
-        proxied_symbols=step.proxied.get(one.row, _NONE),
-        oldest_price_ns=None if one.oldest_ns == _NEVER else one.oldest_ns,
-        calculation_time_ms=step.each_ms,
-        average_calculation_time_ms=one.calculation_ms / one.calculations,
-        calculations=one.calculations,
-        source_partition=one.partition,
-        source_offset=one.offset,
-        **one.measured,
-    )
 
 
 _NONE: list[str] = []
 _NEVER = np.iinfo(np.int64).max
 
 
+def _dates(scenario_set: ScenarioSet, scenario: NDArray[np.int64]) -> list[str]:
+    """The session of each scenario; of none, where there is none, as of the last."""
+    sessions = scenario_set.scenario_sessions
+    return [sessions[number] for number in scenario.tolist()]
+
+
+def _unless_never(times_ns: NDArray[np.int64]) -> list[int | None]:
+    listed: list[int | None] = times_ns.tolist()
+    if (times_ns == _NEVER).any():
+        return [None if time_ns == _NEVER else time_ns for time_ns in listed]
+    return listed
+
+
 def _mark_times(
     marks: Marks, positions: csr_array, stated_ns: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each portfolio: event time of the newest thing in it, and of the oldest mark that values it."""
-    holder = np.repeat(np.arange(len(stated_ns)), np.diff(positions.indptr))
-    time_ns = marks.time_ns[positions.indices]
-    marked = time_ns != UNMARKED_NS
     newest, oldest = stated_ns.copy(), np.full(len(stated_ns), _NEVER)
-    np.maximum.at(newest, holder[marked], time_ns[marked])
-    np.minimum.at(oldest, holder[marked], time_ns[marked])
+    holding = np.flatnonzero(np.diff(positions.indptr))
+    if len(holding):
+        time_ns, starts = marks.time_ns[positions.indices], positions.indptr[holding]
+        marked = time_ns != UNMARKED_NS
+        newest[holding] = np.maximum(newest[holding], np.maximum.reduceat(time_ns, starts))
+        oldest[holding] = np.minimum.reduceat(np.where(marked, time_ns, _NEVER), starts)
     return newest, oldest
 
 
-def _held_among(
-    book: Book, rows: NDArray[np.int64], positions: csr_array, among: NDArray[np.bool_]
-) -> dict[int, list[str]]:
-    """The few portfolios that hold one of these symbols: row to symbols."""
-    found: dict[int, list[str]] = {}
+def _held_among(book: Book, positions: csr_array, among: NDArray[np.bool_]) -> Iterable[list[str]]:
+    """For each portfolio the names of those symbols that it holds; mostly none."""
     hit = among[positions.indices]
     if not hit.any():
-        return found
-    holder = np.repeat(rows, np.diff(positions.indptr))
-    for row, symbol in zip(holder[hit].tolist(), positions.indices[hit].tolist(), strict=True):
-        found.setdefault(row, []).append(book.symbols.known[symbol])
-    return {row: sorted(symbols) for row, symbols in found.items()}
-
-
-def _point(snapshot: RiskSnapshot) -> RiskPoint:
-    return RiskPoint(
-        sequence=snapshot.sequence,
-        as_of_ns=snapshot.as_of_ns,
-        market_value=snapshot.market_value,
-        var_95=snapshot.var_95,
-        es_975=snapshot.es_975,
-        volatility=snapshot.volatility,
-        risk_number=snapshot.risk_number,
-    )
+        return repeat(_NONE)
+    holder = np.repeat(np.arange(positions.shape[0]), np.diff(positions.indptr))
+    found: dict[int, list[str]] = {}
+    for at, symbol in zip(holder[hit].tolist(), positions.indices[hit].tolist(), strict=True):
+        found.setdefault(at, []).append(book.symbols.known[symbol])
+    return [sorted(found.get(at, _NONE)) for at in range(positions.shape[0])]

@@ -4,6 +4,12 @@
 portfolio that one of them touched is computed in full, once. Nothing is valued before the market that was in Kafka at
 the start has been read: a number from half a scenario set would be wrong for a moment, and moments are what we sell.
 
+When every name ticks, every portfolio is touched in every window, and ten thousand of them twenty times a second are
+more than anyone can read or one core can write. So what the market alone moves goes out at most `publish_rate` times a
+second: half of it to those that moved most for their size since they were last published, half to those that waited
+longest. What waits stays touched, and is computed from the newest marks when its turn comes. What changed for another
+reason (an update, a new scenario set, a repetition) is never held back.
+
 Once a second the worker beats: it says how it is, sums its advisors' scenario P&L, and offers the next slice of the
 book again, so that after `republish_seconds` every snapshot has been offered. That is what brings Redis back after a
 flush, with no input at all.
@@ -15,7 +21,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -24,10 +30,14 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from engine.backtest import judge
-from engine.ledger import Ledger
+from engine.dealing import worker_name
+from engine.ledger import Ledger, Record
 from engine.market import scenario_set_record
 from engine.revalue import Publication, advisor_pnl, publications, sequence_of
 from engine.sources import Poll
+from engine.tally import Flood
+from engine.vitals import Vitals
+from plimsoll import topics
 from plimsoll.messages import AdvisorPnl, DeadLetter, Heartbeat, Mark, ScenarioSetRecord
 from plimsoll.risk.arrays import FloatArray
 from plimsoll.risk.measures import Choice
@@ -39,10 +49,14 @@ log = logging.getLogger(__name__)
 
 RecoveryState = dict[str, Any]
 BEAT_NS = 1_000_000_000
+CLOCK_STEP_NS = 1_000_000_000
+"""A clock that is slewed goes back by less."""
 PUBLISH_INTERVAL_NS = 50_000_000
 """At most 20 snapshots of a portfolio a second, however short the window: no reader can use more."""
-PORTFOLIOS_PER_STEP_MAX = 4096
-"""A step of one window. Bounds the memory of a revaluation (4,096 portfolios under 500 scenarios: 8 MB)."""
+PORTFOLIOS_PER_STEP_MAX = 2048
+"""A step of one window: what the sinks get to write while the next is computed."""
+ADVISORS_PER_BEAT_MAX = 500
+"""Each costs some 20 KB to write; with more of them, they take turns."""
 
 
 @dataclass(slots=True)
@@ -56,7 +70,12 @@ class Window:
     scenario_set: ScenarioSetRecord | None = None
     marks: dict[str, Mark] = field(default_factory=dict)
     advisors: dict[str, AdvisorPnl] = field(default_factory=dict)
+    """Of those whose turn it is."""
+    advisors_gone: list[str] = field(default_factory=list)
+    """Those that had portfolios here, and have none now."""
     heartbeat: Heartbeat | None = None
+    oldest_tick_ms: int = 0
+    """When the oldest tick that this window is the first to know of was written to Kafka; 0 where it brings none."""
 
     def __bool__(self) -> bool:
         return any((self.publications, self.closed, self.dead_letters, self.scenario_set, self.marks, self.heartbeat))
@@ -72,12 +91,16 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         workers: int,
         resume_state: RecoveryState | None,
         clock: Callable[[], int] = time.time_ns,
+        *,
+        vitals: Vitals | None = None,
     ) -> None:
         self._settings = settings
+        self._vitals = vitals or Vitals(worker_name(worker_index, workers))
         self._worker_index = worker_index
         self._workers = workers
         self._clock = clock
         self._ledger = Ledger.recovered(resume_state, settings.benchmark, settings.scenarios, settings.decay)
+        self._ledger.flood = Flood(settings.dead_letter_share, settings.dead_letter_newest)
         self._choice = Choice(
             Method(settings.method), Model(decay=settings.decay, age_decay=settings.age_decay), settings.risk_free
         )
@@ -85,31 +108,38 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         self._started_ns = clock()
         self._beat_ns = 0
         self._last_state = ""
-        self._window_ends: datetime | None = None
+        self._window_ends_ns: int | None = None
+        self._ended_ns, self._took_ns, self._latest_ns = 0, 0, 0
         self._beats = 0
         self._published = 0
         self._calculations, self._calculation_ms = 0, 0.0
         self._moved_marks: set[str] = set(self._ledger.marks.ticks)
+        self._oldest_tick_ms = 0
+        self._advisors: NDArray[np.int64] | None = None
+        self._advisors_from = 0
+        self._vitals.waits_for("market", "the market from before the start is still being read")
 
     # --- what Bytewax calls --------------------------------------------------------------------------------------
 
     @override
     def on_batch(self, values: list[Poll]) -> tuple[Iterable[Window], bool]:
-        now_ns = self._clock()
+        now_ns = self._now_ns()
         for poll in values:
             self._caught_up |= poll.caught_up
-            for record in poll.records:
-                self._ledger.take(record, now_ns)
-        if self._window_ends is None:
-            self._window_ends = datetime.now(UTC) + timedelta(milliseconds=self._settings.window_ms)
+            self._take(poll.records, now_ns)
+        if self._caught_up:
+            self._vitals.has("market")
+        if self._window_ends_ns is None:
+            self._window_ends_ns = self._next_end(now_ns)
         # At once, not with the window: the epoch that saves this record as read must not commit before they are out.
         told = Window(dead_letters=self._ledger.take_dead(), closed=self._closed())
         return [told] if told else [], StatefulBatchLogic.RETAIN
 
     @override
     def notify_at(self) -> datetime | None:
-        beat = datetime.fromtimestamp((self._beat_ns + BEAT_NS) / 1e9, UTC)
-        return beat if self._window_ends is None else min(beat, self._window_ends)
+        beat_ns = self._beat_ns + BEAT_NS
+        next_ns = beat_ns if self._window_ends_ns is None else min(beat_ns, self._window_ends_ns)
+        return datetime.fromtimestamp(next_ns / 1e9, UTC)
 
     @override
     def on_notify(self) -> tuple[Iterable[Window], bool]:
@@ -127,8 +157,9 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
 
     def _end_windows(self, state: str = "") -> list[Window]:
         """Everything that is due now, in steps of bounded size."""
-        now_ns = self._clock()
-        self._window_ends = None
+        now_ns = self._now_ns()
+        began = time.perf_counter()
+        self._ended_ns, self._window_ends_ns = now_ns, None
         window = Window()
         windows = [window]
         state = state or ("running" if self._caught_up else "catching-up")
@@ -142,11 +173,58 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             self._beat_ns = now_ns
             self._last_state = state
             windows[-1].heartbeat = self._heartbeat(now_ns, state)
-            book, marks = self._ledger.book, self._ledger.marks
-            if (market := marks.valuation(book.sectors)) and (scenario_set := marks.scenario_set):
-                scale = self._scale(market)
-                windows[-1].advisors = advisor_pnl(book, marks, market, scenario_set, scale, now_ns)
+            self._sum_advisors(windows[-1], now_ns)
+            self._report()
+        if self._caught_up:
+            windows[0].oldest_tick_ms, self._oldest_tick_ms = self._oldest_tick_ms, 0
+        took = time.perf_counter() - began
+        self._took_ns = int(took * 1e9)
+        self._vitals.window_took(took)
         return [each for each in windows if each]
+
+    def _now_ns(self) -> int:
+        """The time. Where the clock was put back, everything that waits for a time to come is due at once."""
+        now_ns = self._clock()
+        if now_ns < self._latest_ns - CLOCK_STEP_NS:
+            log.warning("the clock went back by %.1f s: nothing waits for it", (self._latest_ns - now_ns) / 1e9)
+            self._ended_ns = self._beat_ns = 0
+            self._ledger.book.rows["published_ns"] = 0
+            self._latest_ns = now_ns
+        self._latest_ns = max(self._latest_ns, now_ns)
+        return now_ns
+
+    def _next_end(self, now_ns: int) -> int:
+        """When a window that begins now ends: early enough that its length covers the work at its end as well.
+
+        So a tick waits for the window, and not for the window and then for the work. Two ends are a window apart.
+        """
+        window_ns = self._settings.window_ms * 1_000_000
+        return max(now_ns + window_ns - min(self._took_ns, window_ns // 2), self._ended_ns + window_ns)
+
+    def _sum_advisors(self, window: Window, now_ns: int) -> None:
+        """Add the sums of all advisors, or of the next of very many."""
+        book, marks = self._ledger.book, self._ledger.marks
+        advisors = np.unique(book.rows["advisor"][book.open_rows()])
+        # At first everyone ever named counts: who lost the last portfolio while we were down is still in Redis.
+        gone = np.setdiff1d(np.arange(len(book.advisors)) if self._advisors is None else self._advisors, advisors)
+        self._advisors = advisors
+        window.advisors_gone = [book.advisors.known[number] for number in gone.tolist()]
+        if len(advisors) > ADVISORS_PER_BEAT_MAX:
+            turn = np.arange(self._advisors_from, self._advisors_from + ADVISORS_PER_BEAT_MAX) % len(advisors)
+            self._advisors_from = int(turn[-1]) + 1
+            advisors = advisors[np.sort(turn)]
+        if (market := marks.valuation(book.sectors)) and (scenario_set := marks.scenario_set):
+            scale = self._scale(market)
+            window.advisors = advisor_pnl(book, marks, market, scenario_set, scale, advisors, now_ns)
+
+    def _take(self, records: list[Record], now_ns: int) -> None:
+        if not records:
+            return
+        self._ledger.take_all(records, now_ns, self._vitals.reading)
+        self._vitals.progressed()
+        ticked_ms = [record.time_ms for record in records if record.topic == topics.MARKET_DATA.name]
+        if ticked_ms and not self._oldest_tick_ms:
+            self._oldest_tick_ms = min(ticked_ms)
 
     def _closed(self) -> list[tuple[str, str]]:
         """The portfolios closed since last asked, each with the sequence of its end."""
@@ -160,8 +238,11 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         if rolled is not None:
             log.info("scenario set %s: %d scenarios", rolled.scenario_set_id, rolled.observations)
             self._judge()
-        if rolled is not None or (again and marks.reconsider_proxies(book.sectors)):
+        corrected = again and marks.reconsider_proxies(book.sectors)
+        self._ledger.corrections += corrected
+        if rolled is not None or corrected:
             book.rows["touched"] |= book.rows["open"]
+            book.rows["movement"][book.rows["open"]] = np.inf
         moved = marks.take_moved()
         if moved.any():
             book.touch_holders(moved)
@@ -188,9 +269,11 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         """Touch every n-th portfolio, another slice each second, positions included."""
         rows = self._ledger.book.rows
         every = self._settings.republish_seconds
-        due = rows[self._beats % every :: every]
-        due["touched"] |= due["open"]
-        due["restated"] |= due["open"]
+        slice_of = slice(self._beats % every, None, every)
+        due = rows["open"][slice_of]
+        rows["touched"][slice_of] |= due
+        rows["restated"][slice_of] |= due
+        rows["movement"][slice_of][due] = np.inf
         self._beats += 1
 
     def _revalue(self, now_ns: int, *, everything: bool) -> list[Window]:
@@ -223,13 +306,41 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         return steps
 
     def _due(self, now_ns: int) -> NDArray[np.int64]:
-        """Touched portfolios whose last snapshot is old enough; the others wait for the next window."""
+        """Touched portfolios whose turn it is; the others wait for the next window."""
         rows = self._ledger.book.rows
-        touched = rows["touched"] & rows["open"]
-        due = touched & (now_ns - rows["published_ns"] >= PUBLISH_INTERVAL_NS)
-        if np.count_nonzero(touched) > np.count_nonzero(due):
-            self._window_ends = datetime.now(UTC) + timedelta(milliseconds=self._settings.window_ms)
-        return np.flatnonzero(due)
+        touched = np.flatnonzero(rows["touched"] & rows["open"])
+        rested = touched[now_ns - rows["published_ns"][touched] >= PUBLISH_INTERVAL_NS]
+        at_once = np.isinf(rows["movement"][rested])
+        due = np.sort(np.concatenate([rested[at_once], self._within_rate(rested[~at_once])]))
+        if len(due) < len(touched):
+            self._window_ends_ns = self._next_end(now_ns)
+        return due
+
+    def _within_rate(self, moved: NDArray[np.int64]) -> NDArray[np.int64]:
+        """As many of these as the rate allows in a window: those that moved most, and those that waited longest."""
+        rows = self._ledger.book.rows
+        budget = max(2, self._settings.publish_rate * self._settings.window_ms // 1000)
+        if len(moved) <= budget:
+            return moved
+        share = rows["movement"][moved] / np.maximum(rows["size"][moved], 1.0)
+        by_share = np.argpartition(-share, budget // 2)
+        rest = moved[by_share[budget // 2 :]]
+        longest = np.argpartition(rows["published_ns"][rest], budget - budget // 2)[: budget - budget // 2]
+        return np.concatenate([moved[by_share[: budget // 2]], rest[longest]])
+
+    def _report(self) -> None:
+        ledger, tally = self._ledger, self._ledger.tally
+        self._vitals.counted(
+            applied=tally.applied,
+            stale=tally.stale,
+            dead=tally.dead,
+            reasons=tally.reasons,
+            calculations=self._calculations,
+            published=self._published,
+            portfolios=len(ledger.book),
+            positions=len(ledger.book.arena),
+            symbols=len(ledger.book.symbols),
+        )
 
     def _heartbeat(self, now_ns: int, state: str) -> Heartbeat:
         ledger, marks = self._ledger, self._ledger.marks
@@ -250,4 +361,5 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             scenario_set_id=marks.scenario_set.scenario_set_id if marks.scenario_set else None,
             last_session=marks.last_session,
             market_source=next(iter(sources)) if len(sources) == 1 else ("mixed" if sources else None),
+            corrections=ledger.corrections,
         )

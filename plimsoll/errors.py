@@ -2,15 +2,36 @@
 
 `BadMessage` is the sender's fault: count it, set it aside, go on. `BadSetting` is the operator's: stop, and say
 which key. `Unavailable` is nobody's: wait and try again. Everything else is ours, and ends the process.
+
+Whoever starts a process again after its end has one question: can this pass by itself? `lasting` answers it, and the
+exit code carries the answer over.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import ClassVar
+
+EXIT_FAILED = 1
+"""It failed; a new start may succeed."""
+EXIT_USAGE = 2
+"""It was called wrongly, or with a setting that cannot be read."""
+EXIT_LASTING = 4
+"""It cannot go on until a person has done what its last line says."""
+EXIT_SUPERSEDED = 5
+"""Another one has taken its place, and is the one to run."""
 
 
 class PlimsollError(Exception):
     """Something we expect to meet. Its text says what is wrong and what to do about it."""
+
+    lasting: ClassVar[bool] = False
+    """Whether it stays until a person does something: then another start would only say the same again."""
+
+    @property
+    def exit_code(self) -> int:
+        """What a process ends with that cannot go on because of it."""
+        return EXIT_LASTING if self.lasting else EXIT_FAILED
 
 
 class Reason(StrEnum):
@@ -47,10 +68,17 @@ class BadMessage(PlimsollError):
 class BadSetting(PlimsollError):
     """A setting that is unknown or cannot be read. Correct the key that the text names and start again."""
 
+    lasting = True
+
     def __init__(self, key: str, detail: str) -> None:
         super().__init__(f"{key}: {detail}")
         self.key = key
         self.detail = detail
+
+    @property
+    def exit_code(self) -> int:
+        """As shells have it."""
+        return EXIT_USAGE
 
 
 class Unavailable(PlimsollError):

@@ -14,8 +14,14 @@ CURRENT_SCENARIO_SET = "scenario-set:current"
 ENGINE = "engine"
 """Hash `worker index/workers` -> `Heartbeat` as JSON: what each engine worker said last."""
 
+KAFKA_LOG = "kafka-log"
+"""String: `{"cluster": …, "topics": {name: id}}`, the log whose offsets the sequences here are made of."""
+
 KAFKA_CLUSTER = "kafka-cluster"
-"""String: the id of the Kafka cluster whose offsets the sequences here are made of."""
+"""String: the id of the cluster alone, as version 0.1 wrote it. Read once, then replaced by `KAFKA_LOG`."""
+
+FENCES = "engine-fences"
+"""Hash partition of `portfolio-updates` -> token in decimal digits: the newest engine that took it. Larger wins."""
 
 ADVISORS = "advisors"
 """Sorted set, every score 0: the ids of advisors who have a portfolio, in lexical order."""

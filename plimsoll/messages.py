@@ -11,22 +11,30 @@ times are UTC nanoseconds and end in `_ns`. Value at risk and expected shortfall
 
 from __future__ import annotations
 
-import json
 import math
-import re
+from collections.abc import Iterable
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from plimsoll.errors import BadMessage, Reason
+from plimsoll.refusals import (
+    IDENTIFIER_BYTES,
+    IDENTIFIER_PATTERN,
+    IDENTIFIER_RULE,
+    IDENTIFIER_SIZE_MAX,
+    is_identifier,
+    refuse,
+)
 
-IDENTIFIER_PATTERN = r"^[A-Za-z0-9_.:-]{1,64}$(?!\n)"
-IDENTIFIER_RULE = "no identifier: 1 to 64 letters, digits and . _ : - are, like portfolio_123"
 Identifier = Annotated[str, Meta(pattern=IDENTIFIER_PATTERN)]
 """A portfolio, advisor, client or symbol. It becomes a key, a channel and a log field, so nothing else is let in."""
+CheckedIdentifier = str
+"""The same, checked by `decode_portfolio_update` instead of by its type: sixty thousand updates arrive in a second, and
+a regular expression for each of their symbols would take longer than all the rest of decoding them."""
 
 REPORTING_CURRENCY = "USD"
 RECORD_SIZE_MAX = 1_000_000
@@ -37,8 +45,6 @@ PRICE_MAX = 1e9
 CASH_MAX = 1e15
 FUTURE_MAX_SECONDS = 60.0
 """How far ahead of our clock an event may claim to be before it is called a mistake."""
-NESTING_MAX = 32
-"""Brackets within brackets. Ours nest three deep."""
 
 
 class RiskTolerance(StrEnum):
@@ -55,8 +61,8 @@ class RiskTolerance(StrEnum):
 class Position(Struct, frozen=True, gc=False):
     """Signed quantity of one symbol; negative is a short position. The rest is the sender's opinion, unused."""
 
-    symbol: Identifier
-    quantity: float
+    symbol: CheckedIdentifier
+    quantity: Annotated[float, Meta(ge=-QUANTITY_MAX, le=QUANTITY_MAX)]
     price: float | None = None
     market_value: float | None = None
     weight: float | None = None
@@ -66,13 +72,13 @@ class Position(Struct, frozen=True, gc=False):
 class PortfolioUpdate(Struct, frozen=True, gc=False):
     """A portfolio as a whole, as its owner last stated it."""
 
-    id: Identifier
-    advisor_id: Identifier
+    id: CheckedIdentifier
+    advisor_id: CheckedIdentifier
     positions: list[Position]
-    client_id: Identifier | None = None
+    client_id: CheckedIdentifier | None = None
     risk_tolerance: RiskTolerance = RiskTolerance.MODERATE
     account_type: Annotated[str, Meta(max_length=64)] | None = None
-    cash: float = 0.0
+    cash: Annotated[float, Meta(ge=-CASH_MAX, le=CASH_MAX)] = 0.0
     currency: str | None = None
     version: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
     total_value: float | None = None
@@ -112,8 +118,9 @@ class MarketClose(Struct, frozen=True, gc=False):
 class RiskSnapshot(Struct, frozen=True, gc=False):
     """All we say about one portfolio at one sequence.
 
-    The Redis script reads the first three fields out of the stored text; they stay first. Fractions and ratios are
-    null where the market value is not positive, or where they are not defined (the Sharpe ratio of cash).
+    The Redis script reads the first four fields out of the stored text, and makes a point of history of the first ten
+    (`RiskPoint`); they stay first. Fractions and ratios are null where the market value is not positive, or where they
+    are not defined (the Sharpe ratio of cash).
     """
 
     sequence: str
@@ -122,25 +129,27 @@ class RiskSnapshot(Struct, frozen=True, gc=False):
     source_partition: int
     """Of `portfolio-updates`: where the update stands that stated its positions; with `source_offset`."""
     portfolio_id: str
-    client_id: str | None
-    risk_tolerance: RiskTolerance
     as_of_ns: int
     """Event time of the newest update or price in it."""
-    calculated_at_ns: int
     market_value: float
+    var_95: float
+    es_975: float
+    volatility: float | None
+    risk_number: int | None
+    """Current: swinging as the scenarios do, filtered to the volatility of now."""
+    client_id: str | None
+    risk_tolerance: RiskTolerance
+    calculated_at_ns: int
     gross_exposure: float
     net_exposure: float
     long_exposure: float
     short_exposure: float
     """Negative, so that long and short add up to net."""
     cash: float
-    var_95: float
     var_99: float
-    es_975: float
     var_95_fraction: float | None
     var_99_fraction: float | None
     es_975_fraction: float | None
-    volatility: float | None
     expected_return: float | None
     sharpe_ratio: float | None
     sortino_ratio: float | None
@@ -148,8 +157,6 @@ class RiskSnapshot(Struct, frozen=True, gc=False):
     tracking_error: float | None
     max_drawdown: float | None
     effective_names: float | None
-    risk_number: int | None
-    """Current: swinging as the scenarios do, filtered to the volatility of now."""
     risk_number_structural: int | None
     """Swinging as the long run did, five years where history allows."""
     day_pnl: float
@@ -259,7 +266,7 @@ class BacktestRecord(Struct, frozen=True, gc=False):
 
 
 class RiskPoint(Struct, frozen=True, gc=False):
-    """One minute of a portfolio's history."""
+    """One minute of a portfolio's history: the beginning of a `RiskSnapshot`, of whose fields these are wanted."""
 
     sequence: str
     as_of_ns: int
@@ -304,6 +311,8 @@ class Heartbeat(Struct, frozen=True):
     scenario_set_id: str | None
     last_session: str | None
     market_source: str | None
+    corrections: int = 0
+    """How often proxies changed between market records: what a market watermark may be above their number."""
 
 
 class DeadLetter(Struct, frozen=True):
@@ -333,6 +342,11 @@ def encode(message: Struct) -> bytes:
     return _ENCODER.encode(message)
 
 
+def encode_all(messages: Iterable[Struct]) -> list[bytes]:
+    """Many messages, one text each."""
+    return list(map(_ENCODER.encode, messages))
+
+
 _Message = TypeVar("_Message", bound=Struct)
 _DECODERS: dict[type[Struct], msgspec.json.Decoder[Struct]] = {}
 
@@ -345,7 +359,7 @@ def decode(raw: bytes | str, kind: type[_Message]) -> _Message:
     try:
         return decoder.decode(raw)  # type: ignore[return-value]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        _refuse(error, raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw)
+        refuse(error, raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw)
 
 
 # --- decode and validate ----------------------------------------------------------------------------------------------
@@ -356,10 +370,24 @@ def decode_portfolio_update(key: bytes | None, value: bytes, now_ns: int) -> Por
 
     A null value (the portfolio is closed) is not decoded but handled by `decode_closed_portfolio`.
     """
-    update = _decode_outside(value, PortfolioUpdate)
-    _require_key(key, update.id, "id")
-    validate_portfolio_update(update, now_ns)
+    update, _ = decode_timed_update(key, value, now_ns)
+    require_symbols(update)
     return update
+
+
+def decode_timed_update(key: bytes | None, value: bytes, now_ns: int) -> tuple[PortfolioUpdate, int]:
+    """The same and its event time; but its symbols are left unchecked, for whoever has met most of them before."""
+    update = _decode_outside(value, PortfolioUpdate)
+    names = update.id + update.advisor_id + (update.client_id or "")
+    if names.encode("utf-8", "replace").translate(None, IDENTIFIER_BYTES) or not (
+        0 < len(update.id) <= IDENTIFIER_SIZE_MAX
+        and 0 < len(update.advisor_id) <= IDENTIFIER_SIZE_MAX
+        and (update.client_id is None or 0 < len(update.client_id) <= IDENTIFIER_SIZE_MAX)
+    ):
+        _require_identifiers(update)
+    if key != update.id.encode():
+        _require_key(key, update.id, "id")
+    return update, _check(update, now_ns)
 
 
 def decode_closed_portfolio(key: bytes | None) -> str:
@@ -404,31 +432,49 @@ def decode_market_close(key: bytes | None, value: bytes) -> MarketClose:
 
 def validate_portfolio_update(update: PortfolioUpdate, now_ns: int) -> None:
     """What the types alone do not say. Raises `BadMessage` naming the first field that is wrong."""
-    if len(update.positions) > POSITIONS_MAX:
-        raise BadMessage(
-            Reason.TOO_LARGE,
-            f"{len(update.positions)} positions, at most {POSITIONS_MAX} are taken",
-            "positions",
-        )
-    seen: set[str] = set()
     for index, position in enumerate(update.positions):
-        if position.symbol in seen:
+        _require_range(position.quantity, f"positions[{index}].quantity", least=-QUANTITY_MAX, most=QUANTITY_MAX)
+    _require_range(update.cash, "cash", least=-CASH_MAX, most=CASH_MAX)
+    _require_identifiers(update)
+    _check(update, now_ns)
+    require_symbols(update)
+
+
+def require_symbols(update: PortfolioUpdate) -> None:
+    """Raise `BadMessage` for the first symbol that is no identifier, or is held twice."""
+    met: set[str] = set()
+    for index, position in enumerate(update.positions):
+        _require_identifier(position.symbol, f"positions[{index}].symbol")
+        if position.symbol in met:
             raise BadMessage(
                 Reason.DUPLICATE_SYMBOL,
                 f"{position.symbol} is held twice; send one position for each symbol",
                 f"positions[{index}].symbol",
             )
-        seen.add(position.symbol)
-        if not -QUANTITY_MAX <= position.quantity <= QUANTITY_MAX:
-            _require_range(position.quantity, f"positions[{index}].quantity", least=-QUANTITY_MAX, most=QUANTITY_MAX)
-    _require_range(update.cash, "cash", least=-CASH_MAX, most=CASH_MAX)
-    if update.currency not in (None, REPORTING_CURRENCY):
+        met.add(position.symbol)
+
+
+def _require_identifiers(update: PortfolioUpdate) -> None:
+    _require_identifier(update.id, "id")
+    _require_identifier(update.advisor_id, "advisor_id")
+    if update.client_id is not None:
+        _require_identifier(update.client_id, "client_id")
+
+
+def _check(update: PortfolioUpdate, now_ns: int) -> int:
+    """All that is asked of a decoded update beyond its identifiers; when it says it happened."""
+    positions = update.positions
+    if len(positions) > POSITIONS_MAX:
+        raise BadMessage(
+            Reason.TOO_LARGE, f"{len(positions)} positions, at most {POSITIONS_MAX} are taken", "positions"
+        )
+    if update.currency is not None and update.currency != REPORTING_CURRENCY:
         raise BadMessage(
             Reason.OUT_OF_RANGE,
             f"{update.currency!r} is not the reporting currency {REPORTING_CURRENCY}, and no FX rates are held",
             "currency",
         )
-    event_time_ns(update.timestamp, now_ns)
+    return event_time_ns(update.timestamp, now_ns)
 
 
 def event_time_ns(timestamp: float | str | None, now_ns: int) -> int:
@@ -464,79 +510,18 @@ def event_time_ns(timestamp: float | str | None, now_ns: int) -> int:
 def _decode_outside(value: bytes, kind: type[_Message]) -> _Message:
     if len(value) > RECORD_SIZE_MAX:
         raise BadMessage(Reason.TOO_LARGE, f"{len(value):,} bytes, at most {RECORD_SIZE_MAX:,} are taken")
+    if not value.isascii():
+        # The decoder passes over what it does not keep without looking at its encoding.
+        try:
+            value.decode()
+        except UnicodeDecodeError as undecodable:
+            refuse(undecodable, value)
     return decode(value, kind)
 
 
-def _refuse(error: Exception, raw: bytes) -> NoReturn:
-    """Turn what the decoder says into the reason that the sender needs."""
-    field, detail = _where(str(error))
-    if isinstance(error, RecursionError) or _nesting(raw) > NESTING_MAX:
-        raise BadMessage(Reason.TOO_DEEP, f"brackets nest deeper than {NESTING_MAX}") from None
-    if isinstance(error, UnicodeDecodeError) or "surrogate" in detail:
-        raise BadMessage(Reason.INVALID_UTF8, detail, field) from None
-    if "out of range" in detail:
-        raise BadMessage(Reason.OUT_OF_RANGE, "the number is too large for a float", field) from None
-    if isinstance(error, msgspec.ValidationError):
-        raise BadMessage(Reason.SCHEMA, detail, field) from None
-    if literal := _non_finite_literal(raw):
-        raise BadMessage(Reason.NON_FINITE, f"{literal[1]} is not a number", literal[0]) from None
-    try:
-        raw.decode()
-    except UnicodeDecodeError as undecodable:
-        raise BadMessage(Reason.INVALID_UTF8, str(undecodable)) from None
-    raise BadMessage(Reason.MALFORMED_JSON, detail) from None
-
-
-def _where(text: str) -> tuple[str, str]:
-    """The decoder's `what - at `$.where`` as (where, what)."""
-    found = re.fullmatch(r"(?s)(.*?) - at `(?:key` in `)?\$\.?(.*)`", text)
-    return (found[2], in_words(found[1])) if found else ("", in_words(text))
-
-
-def in_words(detail: str) -> str:
-    """What msgspec says of a value, with a sentence in place of our identifier's regular expression."""
-    return IDENTIFIER_RULE if "matching regex" in detail else detail
-
-
-_BRACKET = re.compile(rb"[\[\]{}]")
-
-
-def _nesting(raw: bytes) -> int:
-    """A bound on how deep the brackets nest, by counting; strings are not looked into, so it may be too high."""
-    depth = deepest = 0
-    for bracket in _BRACKET.findall(raw):
-        if bracket in b"[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        else:
-            depth -= 1
-    return deepest
-
-
-def _non_finite_literal(raw: bytes) -> tuple[str, str] | None:
-    """The field and text of a `NaN` or `Infinity` in what is otherwise JSON, as Python's own writer emits them."""
-    met: list[str] = []
-
-    def constant(text: str) -> float:
-        met.append(text)
-        return math.nan if text == "NaN" else math.inf
-
-    try:
-        tree = json.loads(raw, parse_constant=constant)
-    except (ValueError, RecursionError):
-        return None
-    return (_path_of_non_finite(tree), met[0]) if met else None
-
-
-def _path_of_non_finite(tree: object, path: str = "") -> str:
-    """Where the first number that is none stands: `positions[2].price`."""
-    if isinstance(tree, dict):
-        branches = [(f"{path}.{key}" if path else str(key), branch) for key, branch in tree.items()]
-    elif isinstance(tree, list):
-        branches = [(f"{path}[{index}]", branch) for index, branch in enumerate(tree)]
-    else:
-        return path if isinstance(tree, float) and not math.isfinite(tree) else ""
-    return next((found for where, branch in branches if (found := _path_of_non_finite(branch, where))), "")
+def _require_identifier(text: str, field: str) -> None:
+    if not is_identifier(text):
+        raise BadMessage(Reason.SCHEMA, IDENTIFIER_RULE, field)
 
 
 def _require_key(key: bytes | None, expected: str, field: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 from plimsoll.errors import BadSetting
 
 _PREFIX = "PLIMSOLL_"
+HEALTH_PORTS = 11
+"""Ports above the first that workers may need: `portfolio-updates` has twelve partitions, one a worker at least."""
 _FOREIGN_IN_DOTENV = ("COMPOSE_", "DOCKER_")
 """Docker Compose reads the same `.env`; its keys are not ours to judge."""
 
@@ -77,6 +80,14 @@ def _brokers(text: str) -> str:
     return ",".join(broker.strip() for broker in text.split(","))
 
 
+def _address(text: str) -> str:
+    try:
+        ip_address(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an IP address such as 127.0.0.1, 0.0.0.0 or ::") from None
+    return text
+
+
 def _redis_url(text: str) -> str:
     try:
         parts = urlsplit(text)
@@ -109,6 +120,24 @@ class Settings:
         "50",
         _integer(10, 1000),
         "How long ticks are conflated before a revaluation, ms",
+    )
+    publish_rate: int = _setting(
+        "PLIMSOLL_PUBLISH_RATE",
+        "10000",
+        _integer(100, 1_000_000),
+        "Snapshots a second and worker for what the market alone moves; those that moved most go first",
+    )
+    dead_letter_share: float = _setting(
+        "PLIMSOLL_DEAD_LETTER_SHARE",
+        "0.5",
+        _number(0.01, 1.0),
+        "A worker stops where more than this share of a topic's newest records cannot be applied; 1: never",
+    )
+    dead_letter_newest: int = _setting(
+        "PLIMSOLL_DEAD_LETTER_NEWEST",
+        "10000",
+        _integer(100, 10_000_000),
+        "Records of a topic over which that share is taken",
     )
     scenarios: int = _setting("PLIMSOLL_SCENARIOS", "500", _integer(250, 2000), "Sessions of returns in a scenario set")
     benchmark: str = _setting(
@@ -164,6 +193,21 @@ class Settings:
     )
     replication_factor: int = _setting(
         "PLIMSOLL_REPLICATION_FACTOR", "1", _integer(1, 15), "Replicas of a topic that has to be created"
+    )
+    ready_lag: int = _setting(
+        "PLIMSOLL_READY_LAG", "100000", _integer(1, 10**12), "Records of lag above which an engine worker is not ready"
+    )
+    health_host: str = _setting(
+        "PLIMSOLL_HEALTH_HOST",
+        "127.0.0.1",
+        _address,
+        "Where an engine worker serves /live, /ready and /metrics; 0.0.0.0 for all, as nothing there is secret",
+    )
+    health_port: int = _setting(
+        "PLIMSOLL_HEALTH_PORT",
+        "9464",
+        _integer(0, 65_535 - HEALTH_PORTS),
+        "Port of /live, /ready and /metrics of worker 0; worker I listens on port + I; 0: none",
     )
     auth: str = _setting("PLIMSOLL_AUTH", "off", _one_of("off"), "off: no sign-in, and the API serves loopback only")
 

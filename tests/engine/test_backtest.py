@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.backtest import backtest_record, judge
-from engine.book import RECENT_SESSIONS_MAX
+from engine.columns import RECENT_SESSIONS_MAX
 from engine.ledger import Ledger, Record
 from plimsoll.risk.measures import Choice
 from plimsoll.risk.scenarios import Closes, build

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import engine.book
+import engine.names
 from engine.book import Book, Origin
 from plimsoll.errors import BadMessage, Reason
 from plimsoll.messages import PortfolioUpdate, Position, RiskTolerance
@@ -153,7 +153,7 @@ def test_a_record_says_everything_the_owner_stated() -> None:
 
 
 def test_a_full_book_names_the_symbol_it_cannot_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine.book, "SYMBOLS_MAX", 2)
+    monkeypatch.setattr(engine.names, "SYMBOLS_MAX", 2)
     book = Book()
     book.apply(update("p-0", {"AAPL": 1.0, "BAC": 1.0}), 0, Origin(0, 0))
     with pytest.raises(BadMessage, match="CVX is new") as refused:

@@ -143,21 +143,38 @@ def test_a_sequence_grows_with_every_record_that_changes_the_portfolio(valued: L
     assert (third.source_partition, third.source_offset) == (0, 3)
 
 
-def test_positions_go_out_with_the_first_snapshot_after_they_changed_and_history_once_a_minute(valued: Ledger) -> None:
-    first = publish(valued)["long-short"]
+def test_positions_go_out_with_the_first_snapshot_after_they_changed(valued: Ledger) -> None:
+    first, second = (publish(valued)["long-short"] for _ in range(2))
     assert msgspec.json.decode(first.positions, type=PortfolioRecord).quantities == list(HELD.values())
-    assert msgspec.json.decode(first.point, type=RiskPoint).sequence == first.sequence
-    second = publish(valued, NOW_NS + 10**9)["long-short"]
-    assert (second.positions, second.point, second.minute_ms) == (b"", b"", 0)
-    third = publish(valued, NOW_NS + 60 * 10**9)["long-short"]
-    assert third.minute_ms == first.minute_ms + 60_000
+    assert second.positions == b""
+
+
+def test_one_snapshot_a_minute_is_a_point_of_history_and_not_all_in_the_same_second(valued: Ledger) -> None:
+    written: dict[str, list[int]] = {}
+    for second in range(240):
+        now_ns = NOW_NS + second * 10**9
+        for portfolio_id, one in publish(valued, now_ns).items():
+            if one.minute_ms:
+                assert one.minute_ms == now_ns // (60 * 10**9) * 60_000
+                written.setdefault(portfolio_id, []).append(second)
+    assert {len(seconds) for seconds in written.values()} == {4}
+    assert all(set(np.diff(seconds)) == {60} for seconds in written.values())
+    assert len({seconds[0] for seconds in written.values()}) == len(written)
+
+
+def test_a_snapshot_begins_with_its_point_of_history(valued: Ledger) -> None:
+    one = publish(valued)["long-short"]
+    beginning = one.snapshot[: one.snapshot.index(b',"client_id"')] + b"}"
+    whole = snapshot(one)
+    point = msgspec.json.decode(beginning, type=RiskPoint)
+    assert all(getattr(point, name) == getattr(whole, name) for name in RiskPoint.__struct_fields__)
 
 
 def test_an_advisors_pnl_is_the_sum_of_the_portfolios(valued: Ledger, sessions: Sessions) -> None:
     market, scenario_set = valued.marks.valuation(dict), valued.marks.scenario_set
     assert market is not None
     assert scenario_set is not None
-    summed = advisor_pnl(valued.book, valued.marks, market, scenario_set, None, NOW_NS)
+    summed = advisor_pnl(valued.book, valued.marks, market, scenario_set, None, np.array([0, 1]), NOW_NS)
     made = {name: snapshot(one) for name, one in publish(valued).items()}
     assert set(summed) == {"advisor-1", "advisor-2"}
     one = summed["advisor-1"]

@@ -8,6 +8,7 @@ import pytest
 
 from engine.ledger import Record
 from engine.sources import Poll
+from engine.tally import DeadLetterBurst
 from engine.window import Revaluation, Window
 from plimsoll.messages import RiskSnapshot
 from plimsoll.settings import Settings
@@ -121,6 +122,88 @@ def test_what_waited_for_its_turn_is_published_without_another_tick(
     revaluation.on_batch([Poll([feed.tick("AAPL", 100.0)], caught_up=True)])
     assert snapshots(end(revaluation, clock, seconds=0.01)) == []
     assert [one.market_value for one in snapshots(end(revaluation, clock, seconds=0.05))] == [100.0]
+
+
+# --- more than can be published ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def crowded(clock: Clock, feed: Any, history: list[Record]) -> Revaluation:
+    """Forty portfolios, all valued; of what the market moves five may go out in a window."""
+    made = Revaluation(Settings(publish_rate=100), 0, 1, None, clock)
+    portfolios = [feed.portfolio(f"p-{n:02}", {"AAPL": 1.0, "XOM": 100.0 * n}) for n in range(40)]
+    made.on_batch([Poll([*history, *portfolios], caught_up=True)])
+    assert len(snapshots(end(made, clock))) == 40, "what is new is not held back"
+    return made
+
+
+def test_what_the_market_moves_goes_out_at_its_rate_the_largest_moves_first(
+    crowded: Revaluation, clock: Clock, feed: Any
+) -> None:
+    crowded.on_batch([Poll([feed.tick("AAPL", 500.0)], caught_up=True)])
+    first = [one.portfolio_id for one in snapshots(end(crowded, clock))]
+    assert len(first) == 5
+    assert {"p-00", "p-01"} <= set(first)  # of which AAPL is most
+
+
+def test_whatever_waits_is_published_in_the_end_with_the_newest_price(
+    crowded: Revaluation, clock: Clock, feed: Any
+) -> None:
+    crowded.on_batch([Poll([feed.tick("AAPL", 500.0)], caught_up=True)])
+    published = snapshots(end(crowded, clock))
+    crowded.on_batch([Poll([feed.tick("AAPL", 400.0)], caught_up=True)])
+    for _ in range(12):
+        published += snapshots(end(crowded, clock))
+    newest = {one.portfolio_id: one for one in published}
+    assert len(newest) == 40
+    assert newest["p-00"].market_value == 400.0
+    assert snapshots(end(crowded, clock)) == []
+
+
+def test_an_update_does_not_wait_behind_what_the_market_moves(crowded: Revaluation, clock: Clock, feed: Any) -> None:
+    crowded.on_batch([Poll([feed.tick("AAPL", 500.0), feed.portfolio("p-39", {"KO": 3.0})], caught_up=True)])
+    published = snapshots(end(crowded, clock))
+    assert len(published) == 6
+    assert "p-39" in {one.portfolio_id for one in published}
+
+
+def test_a_new_scenario_set_does_not_wait_either(
+    crowded: Revaluation, clock: Clock, feed: Any, sessions: Sessions
+) -> None:
+    crowded.on_batch([Poll([feed.close("2022-12-29", sessions[-1][1])], caught_up=True)])
+    assert len(snapshots(end(crowded, clock))) == 40
+
+
+def test_a_window_says_when_its_oldest_tick_was_written(crowded: Revaluation, clock: Clock, feed: Any) -> None:
+    early, late = (
+        msgspec.structs.replace(feed.tick("AAPL", price), time_ms=ms) for price, ms in ((500.0, 7_000), (501.0, 8_000))
+    )
+    crowded.on_batch([Poll([early, late], caught_up=True)])
+    assert max(window.oldest_tick_ms for window in end(crowded, clock)) == 7_000
+    assert max((window.oldest_tick_ms for window in end(crowded, clock)), default=0) == 0
+
+
+def test_a_flood_of_dead_letters_stops_the_worker(clock: Clock, feed: Any) -> None:
+    made = Revaluation(Settings(dead_letter_share=0.5, dead_letter_newest=100), 0, 1, None, clock)
+    with pytest.raises(DeadLetterBurst, match="market-data"):
+        made.on_batch([Poll([feed.record(*_poison()) for _ in range(100)], caught_up=True)])
+
+
+def test_a_clock_that_is_put_back_holds_nothing_up(
+    running: Any, revaluation: Revaluation, clock: Clock, feed: Any
+) -> None:
+    running([feed.tick("AAPL", 99.0)])
+    clock.pass_seconds(-3600.0)
+    revaluation.on_batch([Poll([feed.tick("AAPL", 100.0)], caught_up=True)])
+    due = revaluation.notify_at()
+    assert due is not None
+    assert due.timestamp() <= clock.now_ns / 1e9 + 0.05
+    windows = end(revaluation, clock)
+    assert [one.market_value for one in snapshots(windows) if one.portfolio_id == "p-0"] == [100.0]
+    assert any(window.heartbeat for window in windows)
+
+
+# --- beats ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_portfolio_is_offered_again_without_any_input(

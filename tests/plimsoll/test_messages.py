@@ -16,7 +16,6 @@ from plimsoll.errors import BadMessage, Reason
 from plimsoll.messages import (
     CASH_MAX,
     FUTURE_MAX_SECONDS,
-    NESTING_MAX,
     POSITIONS_MAX,
     PRICE_MAX,
     QUANTITY_MAX,
@@ -45,6 +44,7 @@ from plimsoll.messages import (
     encode,
     event_time_ns,
 )
+from plimsoll.refusals import NESTING_MAX
 
 NOW_NS = 1_700_000_000 * 10**9
 TOO_LARGE_FOR_A_FLOAT = "the number is too large for a float"
