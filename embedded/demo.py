@@ -103,8 +103,11 @@ def environment(environ: Mapping[str, str], kafka: str, redis_url: str, dotenv: 
     stated = settings.load(environ, dotenv)
     # The environment outdoes `.env`, so a window stated there must not be overruled by ours.
     window_ms = _WINDOW_MS if stated.window_ms == settings.Settings().window_ms else stated.window_ms
+    # Nobody asks a demo's engine for its health, and a port that is taken would be an error for nothing.
+    health_port = 0 if stated.health_port == settings.Settings().health_port else stated.health_port
     return {
         "PLIMSOLL_WINDOW_MS": str(window_ms),
+        "PLIMSOLL_HEALTH_PORT": str(health_port),
         **environ,
         "KAFKA_BROKERS": kafka,
         "REDIS_URL": redis_url,

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from engine.drain import Drain
+from engine.pulse import Pulse
 from engine.supervisor import supervise, worker_command
 from plimsoll import logs, processes
 from plimsoll.errors import BadSetting, PlimsollError
@@ -40,6 +41,10 @@ def calculate(
         int | None,
         typer.Option("--worker-index", min=0, help="Run only this worker of --workers: the share of one machine."),
     ] = None,
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Set the recovery state aside and build from what the log holds.")
+    ] = False,
+    pulse: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Keep the risk of every portfolio current: Kafka in, Redis and Kafka out. Stop it with Ctrl-C or SIGTERM."""
     settings = load(os.environ, Path(".env"))
@@ -48,34 +53,44 @@ def calculate(
         arguments = ["--workers", str(workers), "--epoch-interval", str(epoch_interval)]
         if recovery_directory is not None:
             arguments += ["--recovery-directory", str(recovery_directory)]
+        # What a crash interrupts is rebuilt already, and goes on; without a directory every start is from the log.
+        once, always = (["--rebuild"], []) if recovery_directory is not None else ([], ["--rebuild"])
+        if not rebuild:
+            once, always = [], []
         drain = Drain()
         drain.listen()
-        raise typer.Exit(supervise(worker_command(arguments), workers, drain))
+        raise typer.Exit(supervise(worker_command(arguments + always, once), workers, drain))
     if worker_index >= workers:
         raise BadSetting("--worker-index", f"{worker_index} is none of {workers} workers: the last is {workers - 1}")
-    # Imported late: only a worker needs Bytewax and the arrays, and the supervisor starts quicker without them.
-    from engine.worker import run_worker  # noqa: PLC0415
-
     processes.end_with_parent()
-    run_worker(settings, worker_index, workers, recovery_directory, timedelta(seconds=epoch_interval))
+    # The products are small: threads for them would only take cores from other workers. numpy hears it at its import.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Imported late: only a worker needs Bytewax and the arrays, and the supervisor starts quicker without them.
+    from engine.worker import Start, run_worker  # noqa: PLC0415
+
+    start = Start(worker_index, workers, recovery_directory, timedelta(seconds=epoch_interval), rebuild=rebuild)
+    run_worker(settings, start, None if pulse is None else Pulse(pulse))
+
+
+# A failure we do not expect is one traceback in the log, not a frame drawn around it.
+_APP = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_APP.command()(calculate)
 
 
 def main() -> None:
     """Run the command; an error we expect ends it with a sentence instead of a traceback."""
     try:
-        typer.run(calculate)
-    except BadSetting as error:
-        sys.exit(_report(error, 2))
+        _APP()
     except PlimsollError as error:
-        sys.exit(_report(error, 1))
+        sys.exit(_report(error))
 
 
-def _report(error: PlimsollError, code: int) -> int:
+def _report(error: PlimsollError) -> int:
     if logging.getLogger().handlers:
         logging.getLogger("engine").error("%s", error)
     else:
         print(f"risk-calculator: {error}", file=sys.stderr)
-    return code
+    return error.exit_code
 
 
 if __name__ == "__main__":

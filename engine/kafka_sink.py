@@ -1,20 +1,23 @@
 """Windows into Kafka: `risk-updates` and `dead-letters`, every delivery checked.
 
-Bytewax's own sink has no delivery callback: what a broker refuses vanishes and the flow ends well. Here each record
-reports back, the epoch does not commit before all of them have, and a refusal that cannot pass ends the worker, whose
-next start repeats the epoch. While Kafka is away the client keeps trying; its queue is bounded, and when it is full
-the flow waits.
+Bytewax's own sink has no delivery callback: what a broker refuses vanishes and the flow ends well. Here every
+refusal reports back, the epoch does not commit before each record is acknowledged, and a refusal that cannot pass ends
+the worker, whose next start repeats the epoch. While Kafka is away the client keeps trying; its queue is bounded, and
+when it is full the flow waits.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError, Message, Producer
 from typing_extensions import override
 
 from engine.drain import Drain
+from engine.vitals import Vitals
 from engine.window import Window
 from plimsoll import topics
 from plimsoll.errors import PlimsollError, Unavailable
@@ -23,7 +26,10 @@ from plimsoll.messages import encode
 log = logging.getLogger(__name__)
 
 QUEUE_RECORDS_MAX = 50_000
+QUEUE_KILOBYTES_MAX = 131_072
 FLUSH_STEP_SECONDS = 0.1
+AWAY_SECONDS = 2.0
+"""Without an acknowledgement for so long, Kafka counts as away."""
 
 
 class DeliveryFailed(PlimsollError):
@@ -33,10 +39,11 @@ class DeliveryFailed(PlimsollError):
 class KafkaSink(FixedPartitionedSink[Window, None]):
     """Where snapshots and dead letters are published."""
 
-    def __init__(self, brokers: str, name: str, drain: Drain) -> None:
+    def __init__(self, brokers: str, name: str, drain: Drain, *, vitals: Vitals | None = None) -> None:
         self.brokers = brokers
         self.name = name
         self.drain = drain
+        self.vitals = vitals or Vitals(name)
 
     @override
     def list_parts(self) -> list[str]:
@@ -44,7 +51,7 @@ class KafkaSink(FixedPartitionedSink[Window, None]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> KafkaWriter:
-        return KafkaWriter(producer(self.brokers), self.drain)
+        return KafkaWriter(producer(self.brokers), self.drain, self.vitals)
 
     @override
     def part_fn(self, item_key: str) -> int:
@@ -61,6 +68,10 @@ def producer(brokers: str) -> Producer:
             "linger.ms": 20,
             "message.timeout.ms": 0,
             "queue.buffering.max.messages": QUEUE_RECORDS_MAX,
+            "queue.buffering.max.kbytes": QUEUE_KILOBYTES_MAX,
+            "batch.num.messages": 5_000,
+            # A report of every success would cost as much again as sending it; `flush` counts them all the same.
+            "delivery.report.only.error": True,
             # As other clients do it, so that a portfolio has one partition whoever writes.
             "partitioner": "murmur2_random",
             "allow.auto.create.topics": False,
@@ -73,47 +84,56 @@ def producer(brokers: str) -> Producer:
 class KafkaWriter(StatefulSinkPartition[Window, None]):
     """One producer. `snapshot` is Bytewax's last call before an epoch commits: there it waits for every delivery."""
 
-    def __init__(self, client: Producer, drain: Drain) -> None:
+    def __init__(self, client: Producer, drain: Drain, vitals: Vitals | None = None) -> None:
         self._client = client
         self._drain = drain
+        self._vitals = vitals or Vitals("")
         self._refused: str | None = None
 
     @override
     def write_batch(self, values: list[Window]) -> None:
         for window in values:
             for one in window.publications:
-                if one.again:
-                    continue
-                self._produce(topics.RISK_UPDATES.name, one.portfolio_id.encode(), one.snapshot)
+                if not one.again:
+                    self._produce(topics.RISK_UPDATES.name, one.portfolio_id, one.snapshot)
             for letter in window.dead_letters:
                 key = f"{letter.topic}/{letter.partition}/{letter.offset}"
-                self._produce(topics.DEAD_LETTERS.name, key.encode(), encode(letter))
+                self._produce(topics.DEAD_LETTERS.name, key, encode(letter))
         self._client.poll(0)
         self._check()
 
     @override
     def snapshot(self) -> None:
+        began = time.perf_counter()
         self._settle()
+        self._vitals.epoch_took(time.perf_counter() - began)
 
     @override
     def close(self) -> None:
-        self._settle()
+        # Never raises: Bytewax calls it while it unwinds from what went wrong, and a second failure would abort the
+        # process. Whatever matters was raised by `snapshot`, which comes before.
+        with contextlib.suppress(Exception):
+            self._settle()
 
-    def _produce(self, topic: str, key: bytes, value: bytes) -> None:
+    def _produce(self, topic: str, key: str, value: bytes) -> None:
         while True:
             try:
-                self._client.produce(topic, key=key, value=value, on_delivery=self._delivered)
+                self._client.produce(topic, value, key, on_delivery=self._delivered)
             except BufferError:
                 self._client.poll(FLUSH_STEP_SECONDS)
-                self._give_up_if_overdue()
+                self._wait_on()
             else:
                 return
 
     def _settle(self) -> None:
         """Wait until Kafka has acknowledged everything. Raises where it refused something, or stays away too long."""
-        while self._client.flush(FLUSH_STEP_SECONDS):
+        began = time.monotonic()
+        while unacknowledged := self._client.flush(FLUSH_STEP_SECONDS):
             self._check()
-            self._give_up_if_overdue()
+            self._wait_on()
+            if time.monotonic() - began > AWAY_SECONDS:
+                self._vitals.waits_for("Kafka deliveries", f"{unacknowledged} records unacknowledged")
+        self._vitals.has("Kafka deliveries")
         self._check()
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
@@ -124,6 +144,8 @@ class KafkaWriter(StatefulSinkPartition[Window, None]):
         if self._refused is not None:
             raise DeliveryFailed(f"Kafka refused a record of {self._refused}")
 
-    def _give_up_if_overdue(self) -> None:
+    def _wait_on(self) -> None:
+        """Say that we live; give up where a stop has waited long enough."""
+        self._vitals.turned()
         if self._drain.overdue:
             raise Unavailable("Kafka", f"{len(self._client)} records unacknowledged; the next start repeats them")

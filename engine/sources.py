@@ -11,6 +11,7 @@ the log and go on, healthy and wrong.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from typing_extensions import override
 from engine.dealing import partitions_of, worker_name
 from engine.drain import Drain
 from engine.ledger import Record
+from engine.vitals import Vitals
 from plimsoll import topics
 from plimsoll.errors import PlimsollError
 from plimsoll.logs import AtMostEvery
@@ -35,11 +37,16 @@ BATCH_RECORDS_MAX = 2_000
 IDLE = timedelta(milliseconds=2)
 """How long an empty poll waits before the next: what an idle worker costs against what a tick waits."""
 
+LAG_SECONDS = 1.0
+DEPENDENCY = "Kafka"
+
 Offsets = dict[tuple[str, int], int]
 
 
 class LogLost(PlimsollError):
-    """Kafka no longer holds what was to be read next. Rebuild: start with an empty recovery directory."""
+    """Kafka no longer holds what was to be read next. Rebuild from what it holds: start once with --rebuild."""
+
+    lasting = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +60,14 @@ class Poll:
 class KafkaRecords(FixedPartitionedSource[Poll, Offsets]):
     """Everything that worker `worker_index` of `workers` reads, as one source partition."""
 
-    def __init__(self, brokers: str, worker_index: int, workers: int, drain: Drain) -> None:
+    def __init__(
+        self, brokers: str, worker_index: int, workers: int, drain: Drain, *, vitals: Vitals | None = None
+    ) -> None:
         self.brokers = brokers
         self.worker_index = worker_index
         self.workers = workers
         self.drain = drain
+        self.vitals = vitals or Vitals(worker_name(worker_index, workers))
 
     @override
     def list_parts(self) -> list[str]:
@@ -65,7 +75,7 @@ class KafkaRecords(FixedPartitionedSource[Poll, Offsets]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> _Reader:
-        return _Reader(self._consumer(), self._assignment(resume_state or {}), self.drain)
+        return _Reader(self._consumer(), self._assignment(resume_state or {}), self.drain, self.vitals)
 
     def _assignment(self, resume: Offsets) -> list[TopicPartition]:
         mine = partitions_of(self.worker_index, self.workers, topics.PORTFOLIO_UPDATES.partitions)
@@ -94,18 +104,28 @@ class KafkaRecords(FixedPartitionedSource[Poll, Offsets]):
                 # Waiting for Redis is not dying; without a group nobody could take over anyway.
                 "max.poll.interval.ms": 86_400_000,
                 "log_level": 3,
-                "error_cb": _say,
+                "error_cb": self._hear,
             },
             logger=kafka_log,
         )
+
+    def _hear(self, error: KafkaError) -> None:
+        """What the client says of its connections, in the thread that polls it."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the library's own public spelling
+            self.vitals.waits_for(DEPENDENCY, error.str())
+        _say(error)
 
 
 class _Reader(StatefulSourcePartition[Poll, Offsets]):
     """One consumer. Its state is the next offset of each partition."""
 
-    def __init__(self, consumer: Consumer, assigned: list[TopicPartition], drain: Drain) -> None:
+    def __init__(
+        self, consumer: Consumer, assigned: list[TopicPartition], drain: Drain, vitals: Vitals | None = None
+    ) -> None:
         self._consumer = consumer
         self._drain = drain
+        self._vitals = vitals or Vitals("")
+        self._lag_at = 0.0
         self._next: Offsets = {(part.topic, part.partition): part.offset for part in assigned if part.offset >= 0}
         self._behind = {
             (part.topic, part.partition) for part in assigned if part.topic != topics.PORTFOLIO_UPDATES.name
@@ -117,9 +137,13 @@ class _Reader(StatefulSourcePartition[Poll, Offsets]):
     def next_batch(self) -> Iterable[Poll]:
         if self._drain.asked:
             raise StopIteration
+        self._vitals.turned()
+        self._measure_lag()
         behind = bool(self._behind)
         messages = self._consumer.consume(BATCH_RECORDS_MAX, timeout=0)
         self._idle = not messages
+        if messages:
+            self._vitals.has(DEPENDENCY)
         records = []
         for message in messages:
             error = message.error()
@@ -132,10 +156,23 @@ class _Reader(StatefulSourcePartition[Poll, Offsets]):
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's own public spelling
                 self._behind.discard(where)
             else:
-                _refuse(error, where)
+                _refuse(error, where, self._next.get(where))
         if records or (behind and not self._behind):
             return [Poll(records, caught_up=not self._behind)]
         return []
+
+    def _measure_lag(self) -> None:
+        """Once a second, from what the last fetches said of each partition's end: nobody is asked for it."""
+        now = time.monotonic()
+        if now - self._lag_at < LAG_SECONDS:
+            return
+        self._lag_at = now
+        lag = {}
+        for (topic, partition), following in self._next.items():
+            known = self._consumer.get_watermark_offsets(TopicPartition(topic, partition), cached=True)
+            if known is not None and known[1] >= 0:
+                lag[topic, partition] = max(0, known[1] - following)
+        self._vitals.lag(lag)
 
     @override
     def next_awake(self) -> datetime | None:
@@ -150,12 +187,12 @@ class _Reader(StatefulSourcePartition[Poll, Offsets]):
         self._consumer.close()
 
 
-def _refuse(error: KafkaError, where: tuple[str, int]) -> None:
+def _refuse(error: KafkaError, where: tuple[str, int], following: int | None) -> None:
     """Errors that come in place of a record. What passes by itself is logged; the rest ends the worker."""
     if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
         raise LogLost(
-            f"{where[0]} [{where[1]}] no longer holds the offset to be read next ({error.str()}). "
-            "Start with an empty recovery directory to rebuild from what the log still holds"
+            f"{where[0]} [{where[1]}] no longer holds offset {following}, which was to be read next ({error.str()}). "
+            "Start once with --rebuild to build anew from what the log still holds"
         )
     if error.fatal() or not (error.retriable() or error.code() in _PASSING):
         raise PlimsollError(f"Kafka refused to serve {where[0]} [{where[1]}]: {error.str()}")

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+import contextlib
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 from confluent_kafka.cimpl import NewTopic
 
+from engine.same_log import READ, Log
 from plimsoll import topics
 from plimsoll.errors import PlimsollError, Unavailable
 
-_TIMEOUT_SECONDS = 10.0
+_TIMEOUT_SECONDS = 3.0
+"""For one answer. A worker that is told to stop meanwhile hears it afterwards, and the whole has to fit in ten."""
+_NO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
+"""What a broker says whose topics have none."""
 
 
 class TopicMismatch(PlimsollError):
     """A topic is missing or has other partitions than the contract. Create or recreate it as the text says."""
+
+    lasting = True
 
 
 def describe(brokers: str) -> list[dict[str, object]]:
@@ -21,7 +32,7 @@ def describe(brokers: str) -> list[dict[str, object]]:
 
     Raises `Unavailable` where no broker answers.
     """
-    present = _partitions(_client(brokers), brokers)
+    present = _partitions(client_of(brokers), brokers)
     return [
         {
             "topic": topic.name,
@@ -33,12 +44,12 @@ def describe(brokers: str) -> list[dict[str, object]]:
     ]
 
 
-def ensure_topics(brokers: str, replication_factor: int) -> str:
-    """Create what is missing, then check the partition counts; the id of the cluster.
+def ensure_topics(brokers: str, replication_factor: int) -> Log:
+    """Create what is missing, then check the partition counts; which log it is.
 
     Raises `Unavailable` where no broker answers, `TopicMismatch` where a topic cannot be made to agree.
     """
-    client = _client(brokers)
+    client = client_of(brokers)
     present = _partitions(client, brokers)
     missing = [topic for topic in topics.ALL if topic.name not in present]
     refusals = _create(client, missing, replication_factor)
@@ -53,23 +64,69 @@ def ensure_topics(brokers: str, replication_factor: int) -> str:
                 f"topic {topic.name} has {count} partitions, not {topic.partitions}: portfolios would change their "
                 "worker. Delete it and run `plimsoll topics`, which creates it again"
             )
-    return _cluster_id(client)
+    return Log(_metadata(client, brokers).cluster_id or "unnamed", topic_ids(client, brokers) or {})
 
 
-def _client(brokers: str) -> AdminClient:
+def topic_ids(client: AdminClient, brokers: str) -> dict[str, str] | None:
+    """Kafka's id of each topic that is read: another one after it was made anew. None where nobody can say.
+
+    A topic that does not exist is not among them. Raises `Unavailable`.
+    """
+    told = _metadata(client, brokers)
+    # The embedded broker names a controller that is none of its brokers; asking that one would wait in vain. A real
+    # cluster may be without one for a moment.
+    if told.controller_id not in told.brokers:
+        return None
+    ids = {}
+    for name, answer in client.describe_topics(TopicCollection(list(READ)), request_timeout=_TIMEOUT_SECONDS).items():
+        with contextlib.suppress(_NoSuchTopic):
+            ids[name] = str(_answer(answer, brokers).topic_id)
+    return {name: id_ for name, id_ in ids.items() if id_ != _NO_ID}
+
+
+def trimmed(client: AdminClient, brokers: str, partitions: Sequence[int]) -> dict[int, int]:
+    """Of these partitions of `portfolio-updates`, those whose beginning Kafka no longer holds, and what is first now.
+
+    Compaction does not count: it keeps the newest of each key, and the log still begins at 0. Raises `Unavailable`.
+    """
+    earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+    asked = {TopicPartition(topics.PORTFOLIO_UPDATES.name, each): earliest for each in partitions}
+    answers = client.list_offsets(asked, request_timeout=_TIMEOUT_SECONDS)
+    first = {where.partition: _answer(answer, brokers).offset for where, answer in answers.items()}
+    return {partition: offset for partition, offset in first.items() if offset > 0}
+
+
+def client_of(brokers: str) -> AdminClient:
+    """A client for questions about topics."""
     # Connection trouble is reported by the calls below; librdkafka's own log lines would only repeat it.
     return AdminClient({"bootstrap.servers": brokers, "log_level": 0, "socket.connection.setup.timeout.ms": 5000})
 
 
-def _cluster_id(client: AdminClient) -> str:
-    return client.list_topics(timeout=_TIMEOUT_SECONDS).cluster_id or "unnamed"
+class _NoSuchTopic(Unavailable):
+    """The topic that was asked about does not exist, or is so new that this broker has not heard of it."""
+
+
+def _answer(answer: Future[Any], brokers: str) -> Any:  # noqa: ANN401 - the library's types are untyped
+    """What the broker says. An answer never comes once its client is gone: whoever asks has to hold on to it."""
+    try:
+        return answer.result(timeout=2 * _TIMEOUT_SECONDS)
+    except TimeoutError:
+        raise Unavailable("Kafka", f"no answer at {brokers}") from None
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise _NoSuchTopic("Kafka", f"{error.args[0].str()} at {brokers}") from None
+        raise Unavailable("Kafka", f"{error.args[0].str()} at {brokers}") from None
+
+
+def _metadata(client: AdminClient, brokers: str) -> Any:  # noqa: ANN401 - the library's types are untyped
+    try:
+        return client.list_topics(timeout=_TIMEOUT_SECONDS)
+    except KafkaException as error:
+        raise Unavailable("Kafka", f"{error.args[0].str()} at {brokers} (set KAFKA_BROKERS)") from None
 
 
 def _partitions(client: AdminClient, brokers: str) -> dict[str, int]:
-    try:
-        found = client.list_topics(timeout=_TIMEOUT_SECONDS).topics
-    except KafkaException as error:
-        raise Unavailable("Kafka", f"{error.args[0].str()} at {brokers} (set KAFKA_BROKERS)") from None
+    found = _metadata(client, brokers).topics
     return {name: len(topic.partitions) for name, topic in found.items() if topic.error is None}
 
 

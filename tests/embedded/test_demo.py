@@ -116,3 +116,11 @@ def test_the_caller_s_own_settings_win(tmp_path: Path) -> None:
     assert environment({}, "k:1", "redis://r", dotenv)["PLIMSOLL_WINDOW_MS"] == "125"
     assert environment({"PLIMSOLL_WINDOW_MS": "50"}, "k:1", "redis://r", dotenv)["PLIMSOLL_WINDOW_MS"] == "50"
     assert environment({"PLIMSOLL_SCENARIOS": "300"}, "k:1", "redis://r")["PLIMSOLL_SCENARIOS"] == "300"
+
+
+def test_the_engine_of_a_demo_serves_its_health_only_where_it_was_asked_to(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text("PLIMSOLL_HEALTH_PORT=9500\n")
+    assert environment({}, "k:1", "redis://r")["PLIMSOLL_HEALTH_PORT"] == "0"
+    assert environment({}, "k:1", "redis://r", dotenv)["PLIMSOLL_HEALTH_PORT"] == "9500"
+    assert environment({"PLIMSOLL_HEALTH_PORT": "9464"}, "k:1", "redis://r")["PLIMSOLL_HEALTH_PORT"] == "9464"

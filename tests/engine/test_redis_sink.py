@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.drain import Drain
-from engine.redis_sink import RedisWriter, connect
+from engine.fence import Fenced
+from engine.redis_sink import WINDOWS_WAITING_MAX, Background, RedisWriter, connect
 from engine.revalue import Publication
+from engine.vitals import Vitals
 from engine.window import Window
 from plimsoll import keys
 from plimsoll.errors import Unavailable
@@ -28,7 +31,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def writer(redis_url: str) -> Iterator[RedisWriter]:
-    made = RedisWriter(connect(redis_url), "0/1", 390, Drain())
+    made = RedisWriter(connect(redis_url), "0/1", range(12), 390, Drain())
     yield made
     made.close()
 
@@ -46,17 +49,16 @@ def publication(
         "advisor_id": advisor_id,
         "source_partition": partition,
         "portfolio_id": portfolio_id,
+        "client_id": None,
     }
     return Publication(
         portfolio_id=portfolio_id,
-        advisor_id=advisor_id,
-        sequence=str(sequence),
         risk_score=score,
         snapshot=json.dumps(snapshot, separators=(",", ":")).encode(),
         positions=b'{"of":"' + portfolio_id.encode() + b'"}',
-        again=False,
+        backtest=b"",
         minute_ms=minute_ms,
-        point=b"{}" if minute_ms else b"",
+        again=False,
     )
 
 
@@ -121,7 +123,7 @@ def test_a_closed_portfolio_is_gone_and_a_replay_cannot_open_it(writer: RedisWri
         client.publish("end", "")
         assert _until_end(subscriber) == [{"closed": ["p-0"]}]
     writer.write(Window(publications=[publication("p-0", 7)]))
-    assert client.keys() == [keys.CLOSED]
+    assert sorted(client.keys()) == [keys.CLOSED, keys.FENCES]
     writer.write(Window(publications=[publication("p-0", 11)]))
     assert stored(client, "p-0") == 11
     assert not client.exists(keys.CLOSED)
@@ -150,6 +152,13 @@ def test_a_worker_that_lags_does_not_put_an_older_scenario_set_back(writer: Redi
     assert client.exists(keys.scenario_set("2020-01-02-aa"), keys.scenario_set("2020-01-03-bb")) == 2
 
 
+def test_a_point_of_history_is_the_beginning_of_its_snapshot(writer: RedisWriter, client: redis.Redis) -> None:
+    writer.write(Window(publications=[publication("p-0", 3, minute_ms=60_000)]))
+    ((_, fields),) = client.xrange(keys.history("p-0"))
+    point = json.loads(fields["point"])
+    assert point == {"sequence": "3", "advisor_id": "a-1", "source_partition": 0, "portfolio_id": "p-0"}
+
+
 def test_marks_are_served_by_symbol(writer: RedisWriter, client: redis.Redis) -> None:
     writer.write(Window(marks={"AAPL": Mark(price=2.5, event_time_ns=7)}))
     assert json.loads(client.hget(keys.MARKS, "AAPL"))["price"] == 2.5  # type: ignore[arg-type]
@@ -162,7 +171,7 @@ def test_more_portfolios_than_one_call_takes_are_all_written(writer: RedisWriter
 
 def test_a_write_waits_for_redis_and_gives_up_only_when_told_to_stop(redis_url: str) -> None:
     drain = Drain()
-    nobody = RedisWriter(connect("redis://127.0.0.1:1/0"), "0/1", 390, drain)
+    nobody = RedisWriter(connect("redis://127.0.0.1:1/0"), "0/1", range(12), 390, drain)
     drain.ask()
     drain._asked_at -= 60.0  # told long ago
     with pytest.raises(Unavailable, match="Redis is unavailable"):
@@ -195,11 +204,99 @@ def test_a_write_succeeds_once_memory_is_there_again(
 def test_a_portfolio_that_two_workers_hold_is_said_aloud(
     redis_url: str, caplog: pytest.LogCaptureFixture, workers: int, warned: bool
 ) -> None:
-    writer = RedisWriter(connect(redis_url), f"0/{workers}", 390, Drain())
+    writer = RedisWriter(connect(redis_url), f"0/{workers}", range(0, 12, workers), 390, Drain())
     writer.write(Window(publications=[publication("p-0", 1, partition=3)]))
     writer.write(Window(publications=[publication("p-0", 2, partition=6)]))
     writer.close()
     assert ("p-0 through 3 as well" in caplog.text) == warned
+
+
+def test_a_superseded_worker_is_kept_out_and_its_successor_goes_on(redis_url: str, client: redis.Redis) -> None:
+    zombie = RedisWriter(connect(redis_url), "0/2", [0, 2], 390, Drain(), token=5)
+    successor = RedisWriter(connect(redis_url), "0/4", [0, 4], 390, Drain(), token=12)
+    zombie.write(Window(publications=[publication("p-0", 1)]))
+    successor.write(Window(publications=[publication("p-0", 2)]))
+    for late in (Window(publications=[publication("p-0", 3)]), Window(closed=[("p-0", "9")])):
+        with pytest.raises(Fenced, match="partition 0"):
+            zombie.write(late)
+    assert stored(client, "p-0") == 2
+    assert client.hgetall(keys.FENCES) == {"0": "12", "2": "5", "4": "12"}
+
+
+def test_after_a_flush_the_fence_stands_again_with_the_first_write_of_the_living(
+    redis_url: str, client: redis.Redis
+) -> None:
+    zombie = RedisWriter(connect(redis_url), "0/1", [0], 390, Drain(), token=5)
+    living = RedisWriter(connect(redis_url), "0/1", [0], 390, Drain(), token=12)
+    living.write(Window(publications=[publication("p-0", 1)]))
+    client.flushdb()
+    zombie.write(Window(publications=[publication("p-0", 1)]))
+    living.write(Window(publications=[publication("p-0", 2)]))
+    with pytest.raises(Fenced):
+        zombie.write(Window(publications=[publication("p-0", 3)]))
+    assert stored(client, "p-0") == 2
+
+
+# --- in the background ------------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """A writer that waits for a word before each window, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.may_write = threading.Semaphore(0)
+        self.written: list[Window] = []
+        self.fails: Exception | None = None
+        self.closed = False
+
+    def write(self, window: Window) -> None:
+        self.may_write.acquire()
+        if self.fails is not None:
+            raise self.fails
+        self.written.append(window)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_an_epoch_waits_until_redis_has_every_window_in_order() -> None:
+    slow = Slow()
+    sink = Background(slow, Vitals("0/1"))  # type: ignore[arg-type]
+    windows = [Window(closed=[(f"p-{n}", "1")]) for n in range(WINDOWS_WAITING_MAX)]
+    sink.write_batch(windows)
+    assert slow.written == []
+    later = threading.Timer(0.05, lambda: slow.may_write.release(len(windows)))
+    later.start()
+    sink.snapshot()
+    assert slow.written == windows
+    sink.close()
+    assert slow.closed
+
+
+def test_the_flow_waits_when_too_many_windows_do() -> None:
+    slow = Slow()
+    sink = Background(slow, Vitals("0/1"))  # type: ignore[arg-type]
+    sink.write_batch([Window()] * WINDOWS_WAITING_MAX)
+    blocked = threading.Thread(target=sink.write_batch, args=([Window()],))
+    blocked.start()
+    blocked.join(0.2)
+    assert blocked.is_alive()
+    slow.may_write.release(WINDOWS_WAITING_MAX + 1)
+    blocked.join(5.0)
+    assert not blocked.is_alive()
+    sink.close()
+
+
+def test_what_goes_wrong_in_the_background_ends_the_flow() -> None:
+    slow = Slow()
+    slow.fails = Unavailable("Redis", "gone")
+    sink = Background(slow, Vitals("0/1"))  # type: ignore[arg-type]
+    sink.write_batch([Window()])
+    slow.may_write.release()
+    with pytest.raises(Unavailable, match="gone"):
+        sink.snapshot()
+    sink.close()  # does not say it again: Bytewax calls it while it unwinds, and would abort
+    assert slow.closed
 
 
 def _until_end(subscriber: redis.client.PubSub) -> list[dict[str, list[dict[str, str]]]]:
