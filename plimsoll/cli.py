@@ -180,7 +180,7 @@ def topics(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON i
     """Create the Kafka topics that are missing on KAFKA_BROKERS, and list all five."""
     from engine.topics import describe, ensure_topics  # noqa: PLC0415
 
-    told = settings.load(os.environ, Path(".env"))
+    told = _settings()
     ensure_topics(told.kafka_brokers, told.replication_factor)
     found = describe(told.kafka_brokers)
     typer.echo(json.dumps(found, indent=2) if as_json else _table(found))
@@ -194,6 +194,8 @@ def version() -> None:
 def application() -> typer.Typer:
     """The commands, assembled."""
     from embedded.__main__ import demo  # noqa: PLC0415
+    from plimsoll.commands import dead_letters  # noqa: PLC0415
+    from plimsoll.commands.bench import bench  # noqa: PLC0415
 
     commands = typer.Typer(
         name="plimsoll",
@@ -202,8 +204,9 @@ def application() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    for command in (demo, risk, backtest, schema, topics, version):
+    for command in (demo, risk, backtest, schema, topics, bench, version):
         commands.command()(command)
+    commands.add_typer(dead_letters.group(_settings))
     return commands
 
 
@@ -214,6 +217,10 @@ def main() -> None:
     except PlimsollError as error:
         print(f"plimsoll: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, BadSetting) else 1)
+
+
+def _settings() -> settings.Settings:
+    return settings.load(os.environ, Path(".env"))
 
 
 def _ignored(path: str, columns: list[str]) -> None:

@@ -40,7 +40,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     answer = plimsoll("--help", directory=tmp_path)
 
     assert answer.returncode == 0
-    for command in ("demo", "risk", "backtest", "schema", "topics", "version"):
+    for command in ("demo", "risk", "backtest", "schema", "topics", "dead-letters", "bench", "version"):
         assert re.search(rf"\b{command}\b", answer.stdout)
 
 
@@ -196,6 +196,51 @@ def test_the_schema_is_printed_as_graphql(tmp_path: Path) -> None:
 
     assert answer.returncode == 0, answer.stderr
     assert "portfolioRisk" in graphql.build_schema(answer.stdout).query_type.fields
+
+
+STAND_IN = """
+import json, pathlib, sys
+
+def main(arguments):
+    pathlib.Path("called.json").write_text(json.dumps(arguments))
+    return 3 if "fails" in arguments else 0
+"""
+ELSEWHERE = "import sys, plimsoll.cli; plimsoll.__file__ = sys.argv.pop(1); plimsoll.cli.main()"
+"""Runs the command as if the package stood at the path that is its first argument."""
+
+
+def bench(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, str(directory / "plimsoll" / "__init__.py"), "bench", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        cwd=directory,
+    )
+
+
+def test_the_benchmarks_of_the_checkout_are_run_with_what_was_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__main__.py").write_text(STAND_IN, encoding="utf-8")
+    asked = {
+        (): [],
+        ("kernel", "--quick", "fan-out"): ["kernel", "fan-out", "--quick"],
+        ("--json", "out.json"): ["--json", "out.json"],
+    }
+    for arguments, handed_on in asked.items():
+        answer = bench(tmp_path, *arguments)
+        assert (answer.returncode, answer.stderr) == (0, "")
+        assert json.loads((tmp_path / "called.json").read_text(encoding="utf-8")) == handed_on
+    assert bench(tmp_path, "fails").returncode == 3
+
+
+def test_an_installed_package_has_no_benchmarks_and_says_where_they_are(tmp_path: Path) -> None:
+    answer = bench(tmp_path)
+
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert "benchmarks come with the checkout, not with the installed package" in answer.stderr
+    assert "Traceback" not in answer.stderr
 
 
 def test_the_demo_shows_the_first_risk_and_leaves_nothing_where_it_was_started(tmp_path: Path) -> None:
