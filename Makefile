@@ -84,7 +84,7 @@ check: ## What CI runs: format, lint, types, imports, tests
 	uv run pytest
 
 bench: ## Print what is claimed of speed, each figure beside a baseline of the same run
-	uv run python benchmarks/kernel.py $(ARGS)
+	uv run plimsoll bench $(ARGS)
 
 # --- write what is derived ---
 
