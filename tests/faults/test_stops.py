@@ -1,0 +1,118 @@
+"""SIGTERM in every state: the end comes within ten seconds, nobody is left behind, nothing is lost."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from load import Plan
+from rig import Engine, Rig, kill, until
+
+from embedded.broker import EmbeddedBroker
+
+STOP_SECONDS = 10.0
+WAITS_SECONDS = 30.0
+
+
+def ends(rig: Rig, engine: Engine) -> int:
+    """SIGTERM, and an end in time with nobody left; the exit code."""
+    workers = engine.workers()
+    code, took = engine.stopped(STOP_SECONDS)
+    assert took < STOP_SECONDS
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), "end of the workers", 1.0, rig.logs)
+    return code
+
+
+def test_while_running(rig: Rig) -> None:
+    sender = rig.opened(Plan(rig.seed, rate=800.0))
+    rig.watch()
+    engine = rig.engine("--workers", "2")
+    rig.running(engine)
+    sender.start()
+    rig.publishes()
+    assert ends(rig, engine) == 0
+    sender.stop()
+    rig.running(rig.engine("--workers", "2"))
+    rig.holds()
+
+
+def test_while_kafka_is_away(rig: Rig, embedded_broker: EmbeddedBroker) -> None:
+    sender = rig.opened(Plan(rig.seed, rate=800.0))
+    rig.watch()
+    engine = rig.engine()
+    rig.running(engine)
+    sender.start()
+    rig.publishes()
+    embedded_broker.down()
+    time.sleep(1.0)
+    ends(rig, engine)
+    embedded_broker.up()
+    sender.stop()
+    rig.running(rig.engine())
+    rig.holds()
+
+
+def test_while_redis_is_away(rig: Rig) -> None:
+    sender = rig.opened(Plan(rig.seed, rate=800.0))
+    rig.watch()
+    engine = rig.engine()
+    rig.running(engine)
+    sender.start()
+    rig.publishes()
+    rig.store.kill()
+    rig.until(lambda: "redis is away" in engine.log(), "word that Redis is away")
+    ends(rig, engine)
+    sender.stop()
+    rig.watcher.note_break("killed")  # type: ignore[union-attr]
+    rig.store.start()
+    rig.running(rig.engine())
+    rig.holds()
+
+
+def test_while_redis_is_frozen(rig: Rig) -> None:
+    sender = rig.opened(Plan(rig.seed, rate=800.0))
+    rig.watch()
+    engine = rig.engine()
+    rig.running(engine)
+    sender.start()
+    rig.publishes()
+    kill(rig.store.pid, signal.SIGSTOP)
+    try:
+        ends(rig, engine)
+    finally:
+        kill(rig.store.pid, signal.SIGCONT)
+    sender.stop()
+    rig.running(rig.engine())
+    rig.holds()
+
+
+@pytest.mark.parametrize("away", ["redis", "both"])
+def test_at_the_start_while_something_is_away(rig: Rig, embedded_broker: EmbeddedBroker, away: str) -> None:
+    """Kafka is waited for first: with both away the engine never asks for Redis."""
+    rig.opened()
+    if away == "both":
+        embedded_broker.down()
+    rig.store.kill()
+    engine = rig.engine()
+    waited_for = "Redis" if away == "redis" else "Kafka"
+    rig.until(lambda: f"waiting for {waited_for}" in engine.log(), f"word that {waited_for} is away", WAITS_SECONDS)
+    ends(rig, engine)
+    if away == "both":
+        embedded_broker.up()
+    rig.store.start()
+    rig.running(rig.engine())
+    rig.holds()
+
+
+def test_while_a_worker_hangs(rig: Rig) -> None:
+    rig.opened()
+    rig.watch()
+    engine = rig.engine()
+    rig.running(engine)
+    (worker,) = engine.workers()
+    kill(worker, signal.SIGSTOP)
+    assert ends(rig, engine) != 0, "a worker that had to be killed is no clean end"
+    rig.running(rig.engine())
+    rig.holds()
