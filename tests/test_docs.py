@@ -33,7 +33,7 @@ DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 BUNDLED_PORT = "6066"
 OURS = {each.name for each in entry_points(group="console_scripts") if each.dist and each.dist.name == "plimsoll"}
 OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "lint-imports", "python"}
-NO_SETTINGS = {"SKIP_WEB": "hatch_build.py", "REQUIRE_KAFKA": "tests/integration/conftest.py"}
+NO_SETTINGS = {"SKIP_WEB": "hatch_build.py", "REQUIRE_KAFKA": "tests/conftest.py"}
 """Names in the environment that are no setting of a running process, and who reads them."""
 
 
