@@ -28,7 +28,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartiti
 from benchmarks.measuring import STEADY_FROM, STEADY_TO
 from benchmarks.reference import Reference, naive
 from plimsoll import keys, processes, topics
-from plimsoll.messages import decode_portfolio_update
+from plimsoll.messages import decode_portfolio_update, decode_timed_update
 
 BATCH_RECORDS_MAX = 2_000
 
@@ -56,7 +56,7 @@ def bare(brokers: str, total: int) -> dict[str, float]:
                 if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's own public spelling
                     continue
                 raise SystemExit(error.str())
-            decode_portfolio_update(message.key(), message.value() or b"", now_ns)
+            decode_timed_update(message.key(), message.value() or b"", now_ns)
             count += 1
         marks.append((count, time.perf_counter(), time.process_time()))
     consumer.close()

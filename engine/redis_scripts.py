@@ -165,10 +165,13 @@ return redis.status_reply('OK')
 """ARGV: token and partitions; scenario set id, the set as JSON."""
 
 PUT = f"""{_COMMON}
+local new = 0
 for i = 3, #ARGV, 3 do
   local key, field, value = ARGV[i], ARGV[i + 1], ARGV[i + 2]
-  if value == '' then redis.call('HDEL', key, field) else redis.call('HSET', key, field, value) end
+  if value == '' then redis.call('HDEL', key, field) else new = new + redis.call('HSET', key, field, value) end
 end
-return redis.status_reply('OK')
+return new
 """
-"""ARGV: token and partitions; for each entry of a hash key, field, value; an empty value takes the entry out."""
+"""ARGV: token and partitions; for each entry of a hash key, field, value; an empty value takes the entry out.
+
+Returns how many entries were not there before."""

@@ -48,8 +48,9 @@ ENTRIES_PER_CALL = 100
 """Sums of advisors have some 20 KB each."""
 RETRY_BASE_SECONDS = 0.05
 RETRY_SECONDS_MAX = 2.0
-WINDOWS_WAITING_MAX = 4
-"""Windows of at most 2,048 snapshots each that wait for Redis; when there are as many, the flow waits."""
+WINDOWS_WAITING_MAX = 3
+"""Windows of at most 1,000 snapshots each that wait for Redis; when there are as many, the flow waits. More would not be
+quicker, and an epoch waits for all of them."""
 SWITCH_SECONDS = 0.001
 """How long the flow may keep the interpreter from the writer: five times less than Python's default, since a window of
 a thousand snapshots takes several calls, and each waits for its turn after its answer."""
@@ -75,7 +76,8 @@ def connect(url: str) -> redis.Redis:
 class RedisSink(FixedPartitionedSink[Window, None]):
     """Where windows are written. One connection for a worker.
 
-    token  what `engine.fence.take` gave this worker: whoever holds a larger one has superseded it
+    token    what `engine.fence.take` gave this worker: whoever holds a larger one has superseded it
+    emptied  set where Redis turns out to have lost what was in it
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class RedisSink(FixedPartitionedSink[Window, None]):
         *,
         token: int = 0,
         vitals: Vitals | None = None,
+        emptied: threading.Event | None = None,
     ) -> None:
         self.url = url
         self.worker = worker_name(worker_index, workers)
@@ -96,6 +99,7 @@ class RedisSink(FixedPartitionedSink[Window, None]):
         self.drain = drain
         self.token = token
         self.vitals = vitals or Vitals(self.worker)
+        self.emptied = emptied
 
     @override
     def list_parts(self) -> list[str]:
@@ -111,6 +115,7 @@ class RedisSink(FixedPartitionedSink[Window, None]):
             self.drain,
             token=self.token,
             vitals=self.vitals,
+            emptied=self.emptied,
         )
         return Background(writer, self.vitals)
 
@@ -208,6 +213,7 @@ class RedisWriter:
         *,
         token: int = 0,
         vitals: Vitals | None = None,
+        emptied: threading.Event | None = None,
     ) -> None:
         self._client = client
         self._worker = worker
@@ -216,6 +222,8 @@ class RedisWriter:
         self._history_points = history_points
         self._drain = drain
         self._vitals = vitals or Vitals(worker)
+        self._emptied = emptied or threading.Event()
+        self._has_beaten = False
         self._write = client.register_script(WRITE)
         self._close = client.register_script(CLOSE)
         self._serve = client.register_script(SERVE)
@@ -241,7 +249,11 @@ class RedisWriter:
             closed = [text for one in window.closed for text in one]
             self._insist(lambda: self._close(args=[*self._fence, *closed]))
         if window.heartbeat is not None:
-            self._enter([(keys.ENGINE, self._worker, encode(window.heartbeat))])
+            new = self._enter([(keys.ENGINE, self._worker, encode(window.heartbeat))])
+            if new and self._has_beaten:
+                log.warning("redis was emptied: everything is offered again")
+                self._emptied.set()
+            self._has_beaten = True
         self._enter((keys.advisor_pnl(each), self._worker, encode(pnl)) for each, pnl in window.advisors.items())
         self._enter((keys.advisor_pnl(each), self._worker, b"") for each in window.advisors_gone)
         if window.publications:
@@ -263,12 +275,14 @@ class RedisWriter:
                 *foreign[0],
             )
 
-    def _enter(self, entries: Iterable[tuple[str, str, bytes]]) -> None:
-        """Key, field and value of entries in hashes; an empty value takes one out."""
+    def _enter(self, entries: Iterable[tuple[str, str, bytes]]) -> int:
+        """Key, field and value of entries in hashes; an empty value takes one out. How many were not there before."""
         flat = [part for entry in entries for part in entry]
+        new = 0
         for first in range(0, len(flat), 3 * ENTRIES_PER_CALL):
             some = flat[first : first + 3 * ENTRIES_PER_CALL]
-            self._insist(lambda some=some: self._put(args=[*self._fence, *some]))  # type: ignore[misc]
+            new += self._insist(lambda some=some: self._put(args=[*self._fence, *some]))  # type: ignore[misc]
+        return new
 
     def _insist(self, write: Callable[[], _Answer]) -> _Answer:
         """Try until it succeeds, waiting longer each time (full jitter, at most two seconds)."""

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 
 from engine.backtest import backtest_record
 from engine.book import TOLERANCES, Book
@@ -34,6 +34,8 @@ WATERMARK_DIGITS = 15
 WATERMARK_RANGE = 10**WATERMARK_DIGITS
 """Market records before the watermark would spill into the statement number: 1,500 years at 20,000 a second."""
 HORIZON_DAYS = 1
+DENSE_SUMS_MAX = 2_000_000
+"""Owners times symbols up to which sums are counted into a full table (16 MB), which is far quicker than sorting."""
 NANOSECONDS_PER_SECOND = 10**9
 NANOSECONDS_PER_MINUTE = 60 * NANOSECONDS_PER_SECOND
 
@@ -180,14 +182,16 @@ def advisor_pnl(
     Gross exposure is not linear: it is summed over portfolios, as the portfolios report it.
     """
     rows = book.open_rows()
-    rows = rows[np.isin(book.rows["advisor"][rows], advisors)]
+    wanted = np.zeros(len(book.advisors), np.bool_)
+    wanted[advisors] = True
+    rows = rows[wanted[book.rows["advisor"][rows]]]
     advisor = np.searchsorted(advisors, book.rows["advisor"][rows])
     positions = book.positions(rows)
     mark = np.nan_to_num(market.mark, nan=0.0)
     belongs = csr_array((np.ones(len(rows)), (advisor, np.arange(len(rows)))), shape=(len(advisors), len(rows)))
-    held = belongs @ positions
-    exposure = held.multiply(mark).tocsr()
-    scaled = exposure if scale is None else exposure.multiply(scale).tocsr()
+    held = _summed(positions, advisor, len(advisors))
+    exposure = csr_array(held.multiply(mark))
+    scaled = exposure if scale is None else csr_array(exposure.multiply(scale))
     gross, covered = (belongs @ (abs(positions) @ np.column_stack((mark, mark * market.own_history)))).T
     net = exposure.sum(axis=1)
     cash = belongs @ book.rows["cash"][rows]
@@ -214,6 +218,16 @@ def advisor_pnl(
         )
         for i, number in enumerate(advisors.tolist())
     }
+
+
+def _summed(positions: csr_array, owner: NDArray[np.int64], owners: int) -> csr_array:
+    """(owner, symbol) the positions of each owner's portfolios, added up; `owner` is that of each portfolio."""
+    symbols = positions.shape[1]
+    of_position = np.repeat(owner, np.diff(positions.indptr))
+    if owners * symbols <= DENSE_SUMS_MAX:
+        cell = of_position * symbols + positions.indices
+        return csr_array(np.bincount(cell, positions.data, owners * symbols).reshape(owners, symbols))
+    return csr_array(coo_array((positions.data, (of_position, positions.indices)), shape=(owners, symbols)))
 
 
 _NONE: list[str] = []

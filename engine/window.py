@@ -11,13 +11,15 @@ longest. What waits stays touched, and is computed from the newest marks when it
 reason (an update, a new scenario set, a repetition) is never held back.
 
 Once a second the worker beats: it says how it is, sums its advisors' scenario P&L, and offers the next slice of the
-book again, so that after `republish_seconds` every snapshot has been offered. That is what brings Redis back after a
-flush, with no input at all.
+book again, so that after `republish_seconds` (longer for a large book) every snapshot has been offered: what Redis
+lost by whatever accident is healed with no input at all. Where the sink finds that Redis was emptied, all of it is
+offered at once.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -53,8 +55,8 @@ CLOCK_STEP_NS = 1_000_000_000
 """A clock that is slewed goes back by less."""
 PUBLISH_INTERVAL_NS = 50_000_000
 """At most 20 snapshots of a portfolio a second, however short the window: no reader can use more."""
-PORTFOLIOS_PER_STEP_MAX = 2048
-"""A step of one window: what the sinks get to write while the next is computed."""
+PORTFOLIOS_PER_STEP_MAX = 1000
+"""A step of one window: what the sinks get to write while the next is computed, in two calls."""
 ADVISORS_PER_BEAT_MAX = 500
 """Each costs some 20 KB to write; with more of them, they take turns."""
 
@@ -93,8 +95,10 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         clock: Callable[[], int] = time.time_ns,
         *,
         vitals: Vitals | None = None,
+        emptied: threading.Event | None = None,
     ) -> None:
         self._settings = settings
+        self._emptied = emptied or threading.Event()
         self._vitals = vitals or Vitals(worker_name(worker_index, workers))
         self._worker_index = worker_index
         self._workers = workers
@@ -167,7 +171,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         if self._caught_up:
             self._follow_market(window, again=beats)
             if beats:
-                self._offer_slice_again()
+                self._offer_again()
             windows += self._revalue(now_ns, everything=state == "draining")
         if beats:
             self._beat_ns = now_ns
@@ -204,7 +208,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
     def _sum_advisors(self, window: Window, now_ns: int) -> None:
         """Add the sums of all advisors, or of the next of very many."""
         book, marks = self._ledger.book, self._ledger.marks
-        advisors = np.unique(book.rows["advisor"][book.open_rows()])
+        advisors = np.flatnonzero(np.bincount(book.rows["advisor"][book.open_rows()]))
         # At first everyone ever named counts: who lost the last portfolio while we were down is still in Redis.
         gone = np.setdiff1d(np.arange(len(book.advisors)) if self._advisors is None else self._advisors, advisors)
         self._advisors = advisors
@@ -251,7 +255,8 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             symbols = marks.ticks.keys() if again or rolled else self._moved_marks & marks.ticks.keys()
             window.marks = {symbol: marks.mark(symbol) for symbol in symbols}
             self._moved_marks = set()
-        if (rolled or (again and self._beats % self._settings.republish_seconds == 0)) and marks.scenario_set:
+        served_again = again and (self._beats % self._settings.republish_seconds == 0 or self._emptied.is_set())
+        if (rolled or served_again) and marks.scenario_set:
             window.scenario_set = scenario_set_record(marks.scenario_set)
 
     def _judge(self) -> None:
@@ -265,15 +270,20 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
     def _scale(self, market: Market) -> FloatArray | None:
         return live_scale(market, self._settings.decay) if self._settings.live_volatility else None
 
-    def _offer_slice_again(self) -> None:
-        """Touch every n-th portfolio, another slice each second, positions included."""
+    def _offer_again(self) -> None:
+        """Touch every n-th portfolio, another slice each second, positions included; all, where Redis was emptied."""
         rows = self._ledger.book.rows
-        every = self._settings.republish_seconds
-        slice_of = slice(self._beats % every, None, every)
-        due = rows["open"][slice_of]
-        rows["touched"][slice_of] |= due
-        rows["restated"][slice_of] |= due
-        rows["movement"][slice_of][due] = np.inf
+        rate = max(1, self._settings.publish_rate // 10)
+        every = max(self._settings.republish_seconds, -(-len(self._ledger.book) // rate))
+        again = slice(self._beats % every, None, every)
+        if self._emptied.is_set():
+            self._emptied.clear()
+            again = slice(None)
+        due = rows["open"][again]
+        rows["touched"][again] |= due
+        rows["restated"][again] |= due
+        rows["rejudged"][again] |= due
+        rows["movement"][again][due] = np.inf
         self._beats += 1
 
     def _revalue(self, now_ns: int, *, everything: bool) -> list[Window]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import gc
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -156,8 +157,10 @@ class _Worker:
 
     def _flow(self, keeper: Keeper | None, token: int) -> Dataflow:
         settings, start, drain = self.settings, self.start, self.drain
-        vitals = self.vitals
-        book: BuildBook = partial(Revaluation, settings, start.worker_index, start.workers, vitals=vitals)
+        vitals, emptied = self.vitals, threading.Event()
+        book: BuildBook = partial(
+            Revaluation, settings, start.worker_index, start.workers, vitals=vitals, emptied=emptied
+        )
         return build_flow(
             start.name,
             KafkaRecords(self.brokers, start.worker_index, start.workers, drain, vitals=vitals),
@@ -170,6 +173,7 @@ class _Worker:
                 drain,
                 token=token,
                 vitals=vitals,
+                emptied=emptied,
             ),
             KafkaSink(self.brokers, start.name, drain, vitals=vitals),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,9 +18,27 @@ class NoBenchmarks(PlimsollError):
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which ones; all without.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME", help="Of kernel, updates, ticks, poison, recovery and soak, which ones; all without."
+        ),
+    ] = None,
     *,
     quick: Annotated[bool, typer.Option("--quick", help="Smaller and shorter: whether it runs, not how fast.")] = False,
+    rounds: Annotated[int | None, typer.Option(help="How often each is run; medians are printed.")] = None,
+    updates: Annotated[int | None, typer.Option(help="Portfolio updates of `updates` and `poison`.")] = None,
+    portfolios: Annotated[
+        str | None, typer.Option(metavar="N,N", help="Sizes of `ticks` and `recovery`, such as 1000,10000.")
+    ] = None,
+    ticks: Annotated[float | None, typer.Option(help="Ticks a second of `ticks` and `soak`.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="How long each load of `ticks` and `recovery` lasts.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="How long `soak` lasts.")] = None,
+    broker: Annotated[
+        Literal["auto", "kafka", "embedded"] | None,
+        typer.Option(help="A real Apache Kafka, where Java and Maven are, or the embedded one, which holds less."),
+    ] = None,
+    directory: Annotated[Path | None, typer.Option(help="Where data lies meanwhile, on a real disk.")] = None,
     json: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures there, as JSON.")
     ] = None,
@@ -29,7 +47,19 @@ def bench(
 
     Benchmarks come with the checkout and not with an installed package: there this exits with 1.
     """
-    arguments = [*(names or ()), *(["--quick"] if quick else []), *([] if json is None else ["--json", str(json)])]
+    options = {
+        "--rounds": rounds,
+        "--updates": updates,
+        "--portfolios": portfolios,
+        "--ticks": ticks,
+        "--seconds": seconds,
+        "--minutes": minutes,
+        "--broker": broker,
+        "--directory": directory,
+        "--json": json,
+    }
+    told = [text for name, value in options.items() if value is not None for text in (name, str(value))]
+    arguments = [*(names or ()), *(["--quick"] if quick else []), *told]
     raise typer.Exit(run(Path(plimsoll.__file__).parents[1], arguments))
 
 

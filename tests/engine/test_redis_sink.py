@@ -20,7 +20,7 @@ from engine.vitals import Vitals
 from engine.window import Window
 from plimsoll import keys
 from plimsoll.errors import Unavailable
-from plimsoll.messages import Mark, ScenarioSetRecord
+from plimsoll.messages import Heartbeat, Mark, ScenarioSetRecord
 
 
 @pytest.fixture
@@ -235,6 +235,20 @@ def test_after_a_flush_the_fence_stands_again_with_the_first_write_of_the_living
     with pytest.raises(Fenced):
         zombie.write(Window(publications=[publication("p-0", 3)]))
     assert stored(client, "p-0") == 2
+
+
+def test_a_flush_is_noticed_with_the_next_beat_and_a_start_is_none(redis_url: str, client: redis.Redis) -> None:
+    emptied = threading.Event()
+    writer = RedisWriter(connect(redis_url), "0/1", [0], 390, Drain(), emptied=emptied)
+    beat = Heartbeat(0, 1, 0, 0, "running", 0, 0, 0, 0, 0, 0.0, 0, None, None, None)
+    for _ in range(2):
+        writer.write(Window(heartbeat=beat))
+    assert not emptied.is_set()
+    client.flushdb()
+    writer.write(Window(publications=[publication("p-0", 1)]))
+    assert not emptied.is_set()
+    writer.write(Window(heartbeat=beat))
+    assert emptied.is_set()
 
 
 # --- in the background ------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -212,6 +213,21 @@ def test_every_portfolio_is_offered_again_without_any_input(
     offered = [one for _ in range(2) for w in end(revaluation, clock, seconds=1.0) for one in w.publications]
     assert sorted(one.portfolio_id for one in offered) == ["p-0", "p-1"]
     assert all(one.positions for one in offered)
+
+
+def test_everything_is_offered_at_once_where_redis_was_emptied(clock: Clock, feed: Any, history: list[Record]) -> None:
+    emptied = threading.Event()
+    made = Revaluation(Settings(), 0, 1, None, clock, emptied=emptied)
+    made.on_batch([Poll([*history, *(feed.portfolio(f"p-{n:02}", {"AAPL": 1.0}) for n in range(40))], caught_up=True)])
+    end(made, clock)
+    assert len(snapshots(end(made, clock, seconds=1.0))) < 40
+    emptied.set()
+    windows = end(made, clock, seconds=1.0)
+    offered = [one for window in windows for one in window.publications]
+    assert len(offered) == 40
+    assert all(one.positions and one.again for one in offered)
+    assert any(window.scenario_set for window in windows)
+    assert len(snapshots(end(made, clock, seconds=1.0))) < 40
 
 
 def test_a_beat_a_second_says_how_the_worker_is(

@@ -222,11 +222,13 @@ def bench(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_benchmarks_of_the_checkout_are_run_with_what_was_asked_for(tmp_path: Path) -> None:
     (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks" / "__init__.py").touch()
     (tmp_path / "benchmarks" / "__main__.py").write_text(STAND_IN, encoding="utf-8")
     asked = {
         (): [],
         ("kernel", "--quick", "fan-out"): ["kernel", "fan-out", "--quick"],
         ("--json", "out.json"): ["--json", "out.json"],
+        ("updates", "--broker", "kafka", "--rounds", "3"): ["updates", "--rounds", "3", "--broker", "kafka"],
     }
     for arguments, handed_on in asked.items():
         answer = bench(tmp_path, *arguments)
