@@ -1,17 +1,20 @@
 """A steady load of ticks on a running engine, and what a reader and the kernel's books say of it meanwhile.
 
-**Latency.** Every portfolio holds all twenty stocks, so a snapshot's `as_of_ns`, its newest mark, is the send time of
-the newest tick it was calculated with, and every tick sent after the `as_of_ns` of the snapshot before is new in it.
-For each snapshot two latencies are taken, both of its *oldest* new tick, the one that waited longest:
+**Latency** is that of each tick until the first snapshot that was calculated with it can be read. Every portfolio holds
+all twenty stocks, so a snapshot's `as_of_ns`, its newest mark, is the send time of the newest tick it knows of, and a
+message that knows of a newer one than all messages before it is the first for every tick sent in between.
 
-- tick → Redis ends when the announcement reaches the reader's process. Redis sends it when the script that wrote the
+- tick → Redis ends when that message reaches the reader's process. Redis sends it when the script that wrote the
   snapshot ends, so this is no sooner than the write and a socket later than it.
 - tick → subscriber ends when the message has been decoded into typed snapshots.
 
-The oldest new tick was sent just after the newest of the snapshot before; that one's time stands for it, which
-overstates by less than the distance between two ticks. Partitions may hand over a tick a poll later than a newer one
-of another partition; it is then counted with the snapshot before, a few milliseconds too good. Beside the oldest, the
-latency of *each* tick is given: those of one snapshot lie evenly between its two times, as they were sent.
+The ticks of one message lie evenly between its two times, as they were sent. The *oldest* of them, the one that waited
+longest, was sent just after the newest of the message before; that one's time stands for it, which overstates by less
+than the distance between two ticks. Partitions may hand over a tick a poll later than a newer one of another partition;
+it is then counted a few milliseconds too good.
+
+That a tick's effect can be read does not mean that it can be read of every portfolio: with all of them touched in every
+window, those that moved most go first (decision 16). **Renewal** says how long one portfolio's snapshot stands.
 
 Half of what the oldest tick waits is our own choice, the window: conflation waits for it, then all is revalued once.
 """
@@ -23,13 +26,14 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.measuring import Stuck, cpu_seconds, memory_bytes, progress, wait_for
-from benchmarks.records import FIRST_ADVISORS, PortfolioLog, write
+from benchmarks.records import PortfolioLog, write
 from benchmarks.servers import Engine, Servers, python
 from embedded.child import Child
 from plimsoll import topics
@@ -40,13 +44,17 @@ EVENLY = (np.arange(20) + 0.5) / 20
 
 
 class Latency(NamedTuple):
-    """Milliseconds, of all snapshots that were followed."""
+    """Milliseconds."""
 
-    snapshots: int
-    oldest_to_redis: tuple[float, float]
-    """p50 and p99, as all of these."""
+    messages: int
+    """That knew of newer ticks than all before."""
     each_to_redis: tuple[float, float]
-    oldest_to_subscriber: tuple[float, float]
+    """p50 and p99, as all of these."""
+    each_to_subscriber: tuple[float, float]
+    oldest_to_redis: tuple[float, float]
+    """Of each message, the tick that waited longest."""
+    renewal: tuple[float, float]
+    """Between two snapshots of one portfolio."""
 
 
 class Cost(NamedTuple):
@@ -77,10 +85,10 @@ class Load:
     def run(self, watched: Callable[[float], None] = lambda _: None) -> Cost:
         """Send, watch and follow; what it cost after a warm-up. Raises `Stuck`."""
         servers, engine = self.servers, self.engine
-        noted = servers.directory / "noted.npy"
+        noted = servers.directory / "noted.npz"
         noted.unlink(missing_ok=True)
         with (
-            process(servers, "benchmarks.subscriber", servers.store.url, str(noted), *FIRST_ADVISORS) as reader,
+            process(servers, "benchmarks.subscriber", servers.store.url, str(noted)) as reader,
             process(servers, "benchmarks.pacer", servers.brokers, str(self.rate), str(self.seconds)) as pacer,
         ):
             wait_for(lambda: "following" in reader.tail(), "subscriber", 30.0)
@@ -112,7 +120,7 @@ class Load:
             redis_cores=store,
             broker_cores=broker,
             memory_bytes=memory,
-            latency=latency_of(np.load(noted), wall_ns),
+            latency=latency_of(*_noted(noted), wall_ns),
         )
 
     def _spent(self) -> NDArray[np.float64]:
@@ -125,16 +133,24 @@ class Load:
         return sum(beat.published for beat in beats), max(beat.beat_at_ns for beat in beats) / 1e9
 
 
-def latency_of(noted: NDArray[np.int64], from_ns: int) -> Latency:
-    """Percentiles of what a subscriber noted (snapshot, `NOTED`) after a moment. Raises `Stuck` where it is nothing."""
-    noted = noted[noted[:, 2] >= from_ns]
-    if not len(noted):
+def _noted(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    with np.load(path) as arrays:
+        return arrays["seen"], arrays["renewed"]
+
+
+def latency_of(seen: NDArray[np.int64], renewed: NDArray[np.int64], from_ns: int) -> Latency:
+    """Percentiles of what a subscriber noted after a moment. Raises `Stuck` where it is nothing.
+
+    seen (message, `SEEN`) and renewed (snapshot, `RENEWED`), as `benchmarks.subscriber` has them
+    """
+    seen, renewed = seen[seen[:, 2] >= from_ns], renewed[renewed[:, 0] >= from_ns]
+    if not len(seen) or not len(renewed):
         raise Stuck("no snapshot with a new tick reached the subscriber")
-    received, decoded, before, as_of = noted.T
+    received, decoded, before, as_of = seen.T
     sent = before[:, None] + (as_of - before)[:, None] * EVENLY
     return Latency(
-        len(noted), _percentiles(received - before), _percentiles(received[:, None] - sent),
-        _percentiles(decoded - before),
+        len(seen), _percentiles(received[:, None] - sent), _percentiles(decoded[:, None] - sent),
+        _percentiles(received - before), _percentiles(renewed[:, 1]),
     )  # fmt: skip
 
 

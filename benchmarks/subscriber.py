@@ -1,12 +1,9 @@
-"""A reader of risk updates, in a process of its own: `python -m benchmarks.subscriber REDIS_URL FILE ADVISOR...`.
+"""A reader of all risk updates, in a process of its own: `python -m benchmarks.subscriber REDIS_URL FILE`.
 
-It follows the channels of some advisors and notes of each snapshot when its message reached this process, when it had
-been decoded, the newest tick it was calculated with (`as_of_ns`), and the newest one of the snapshot before. SIGTERM
-ends it; then it writes what it noted into FILE (int64, see `NOTED`).
-
-Some advisors and not all: ten thousand portfolios at twenty snapshots a second are 250 MB/s of JSON, and whoever
-decodes all of it measures a reader that has no second core to itself. The advisors are spread over the book, so each
-Lua call of the engine is met.
+It notes two things. `seen`: each message that knows of newer ticks than every message before it, with when it reached
+this process, when it had been decoded, the newest tick known before, and the newest tick it was calculated with
+(`as_of_ns`). `renewed`: for each snapshot, how long after the one before it of the same portfolio it came. SIGTERM ends
+it; then it writes both into FILE (npz, int64).
 """
 
 from __future__ import annotations
@@ -22,10 +19,11 @@ import redis
 from plimsoll import keys, messages, processes
 from plimsoll.messages import RiskBatch
 
-NOTED = ("received_ns", "decoded_ns", "before_ns", "as_of_ns")
+SEEN = ("received_ns", "decoded_ns", "before_ns", "as_of_ns")
+RENEWED = ("received_ns", "after_ns")
 
 
-def follow(redis_url: str, advisors: list[str], path: Path) -> None:
+def follow(redis_url: str, path: Path) -> None:
     """Note every snapshot until told to stop."""
     stopping = False
 
@@ -34,10 +32,12 @@ def follow(redis_url: str, advisors: list[str], path: Path) -> None:
         stopping = True
 
     signal.signal(signal.SIGTERM, stop)
-    noted: list[tuple[int, int, int, int]] = []
-    newest: dict[str, int] = {}
+    seen: list[tuple[int, int, int, int]] = []
+    renewed: list[tuple[int, int]] = []
+    newest_ns = 0
+    last: dict[str, int] = {}
     with redis.Redis.from_url(redis_url) as client, client.pubsub(ignore_subscribe_messages=True) as channel:
-        channel.subscribe(*(keys.risk_channel(advisor) for advisor in advisors))
+        channel.psubscribe(keys.ALL_RISK_CHANNELS)
         print("following", flush=True)
         while not stopping:
             message = channel.get_message(timeout=0.2)
@@ -46,19 +46,28 @@ def follow(redis_url: str, advisors: list[str], path: Path) -> None:
             received_ns = time.time_ns()
             batch = messages.decode(message["data"], RiskBatch)
             decoded_ns = time.time_ns()
+            as_of_ns = max((snapshot.as_of_ns for snapshot in batch.snapshots), default=0)
+            if as_of_ns > newest_ns:
+                if newest_ns:
+                    seen.append((received_ns, decoded_ns, newest_ns, as_of_ns))
+                newest_ns = as_of_ns
             for snapshot in batch.snapshots:
-                before_ns = newest.get(snapshot.portfolio_id)
-                newest[snapshot.portfolio_id] = snapshot.as_of_ns
-                if before_ns is not None and snapshot.as_of_ns > before_ns:
-                    noted.append((received_ns, decoded_ns, before_ns, snapshot.as_of_ns))
-    np.save(path, np.array(noted, np.int64).reshape(-1, len(NOTED)))
+                before_ns = last.get(snapshot.portfolio_id)
+                last[snapshot.portfolio_id] = received_ns
+                if before_ns is not None:
+                    renewed.append((received_ns, received_ns - before_ns))
+    np.savez(
+        path,
+        seen=np.array(seen, np.int64).reshape(-1, len(SEEN)),
+        renewed=np.array(renewed, np.int64).reshape(-1, len(RENEWED)),
+    )
 
 
 def main() -> None:
     """Follow."""
     processes.end_with_parent()
-    redis_url, path, *advisors = sys.argv[1:]
-    follow(redis_url, advisors, Path(path))
+    redis_url, path = sys.argv[1:]
+    follow(redis_url, Path(path))
 
 
 if __name__ == "__main__":
