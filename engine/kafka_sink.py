@@ -58,8 +58,8 @@ class KafkaSink(FixedPartitionedSink[Window, None]):
         return 0
 
 
-def producer(brokers: str) -> Producer:
-    """An idempotent producer that never gives a record up by itself."""
+def producer(brokers: str, *, reports_all: bool = False) -> Producer:
+    """An idempotent producer that never gives a record up by itself; it reports refusals, or all that happened."""
     return Producer(
         {
             "bootstrap.servers": brokers,
@@ -71,7 +71,7 @@ def producer(brokers: str) -> Producer:
             "queue.buffering.max.kbytes": QUEUE_KILOBYTES_MAX,
             "batch.num.messages": 5_000,
             # A report of every success would cost as much again as sending it; `flush` counts them all the same.
-            "delivery.report.only.error": True,
+            "delivery.report.only.error": not reports_all,
             # As other clients do it, so that a portfolio has one partition whoever writes.
             "partitioner": "murmur2_random",
             "allow.auto.create.topics": False,

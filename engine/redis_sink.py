@@ -49,8 +49,8 @@ ENTRIES_PER_CALL = 100
 RETRY_BASE_SECONDS = 0.05
 RETRY_SECONDS_MAX = 2.0
 WINDOWS_WAITING_MAX = 3
-"""Windows of at most 1,000 snapshots each that wait for Redis; when there are as many, the flow waits. More would not be
-quicker, and an epoch waits for all of them."""
+"""Windows of at most 1,000 snapshots each that wait for Redis; when there are as many, the flow waits. More would not
+be quicker, and an epoch waits for all of them."""
 SWITCH_SECONDS = 0.001
 """How long the flow may keep the interpreter from the writer: five times less than Python's default, since a window of
 a thousand snapshots takes several calls, and each waits for its turn after its answer."""

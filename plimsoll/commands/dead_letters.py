@@ -261,7 +261,7 @@ def _send(context: typer.Context, found: Plan) -> Sent:
     from engine.kafka_sink import producer  # noqa: PLC0415
     from engine.replay import send  # noqa: PLC0415
 
-    return send(producer(_brokers(context)), found.send)
+    return send(producer(_brokers(context), reports_all=True), found.send)
 
 
 def _ask(question: str) -> None:

@@ -423,7 +423,7 @@ def test_a_broker_that_falls_silent_while_it_is_read_is_named(embedded_broker: E
 def replayed(address: str, letters: list[DeadLetter], **how: Any) -> tuple[Plan, Callable[[], Any]]:
     with opened(address) as log:
         found = plan(letters, look_since(log, letters, nothing), NOW_NS, **how)
-    return found, lambda: send(producer(address), found.send)
+    return found, lambda: send(producer(address, reports_all=True), found.send)
 
 
 def test_a_replay_goes_to_its_own_partition_under_its_key_and_says_what_it_is(broker_address: str) -> None:
@@ -443,7 +443,7 @@ def test_a_replay_goes_to_its_own_partition_under_its_key_and_says_what_it_is(br
 def test_a_second_run_leaves_out_what_the_first_achieved(broker_address: str) -> None:
     letters = set_aside(broker_address, [(b"p-%d" % n, b"{") for n in range(5)])
     first, _ = replayed(broker_address, letters)
-    send(producer(broker_address), first.send[:2])  # and then it was killed
+    send(producer(broker_address, reports_all=True), first.send[:2])  # and then it was killed
     second, go = replayed(broker_address, letters)
     assert [(source.offset, at.offset) for source, at in second.done] == [(0, 5), (1, 6)]
     assert len(go().delivered) == 3
@@ -491,7 +491,7 @@ def test_a_closing_that_failed_is_replayed_as_a_closing(broker_address: str) -> 
 def test_what_the_broker_refuses_is_named_and_the_others_arrive(broker_address: str) -> None:
     good, nowhere, large = letter(0), letter(1, partition=99), letter(2)
     sends = [Send(good, GOOD, ""), Send(nowhere, GOOD, ""), Send(large, b"x" * 2_000_000, "")]
-    sent = send(producer(broker_address), sends)
+    sent = send(producer(broker_address, reports_all=True), sends)
     assert [source.offset for source, _ in sent.delivered] == [0]
     assert sorted(source.offset for source, _ in sent.refused) == [1, 2]
     assert sent.unacknowledged == 0
@@ -499,7 +499,7 @@ def test_what_the_broker_refuses_is_named_and_the_others_arrive(broker_address: 
 
 def test_a_silent_broker_is_not_waited_for_without_end() -> None:
     began = time.monotonic()
-    client = producer("127.0.0.1:1")
+    client = producer("127.0.0.1:1", reports_all=True)
     sent = send(client, [Send(letter(n), GOOD, "") for n in range(3)], patience_seconds=0.3)
     assert (sent.delivered, sent.refused, sent.unacknowledged) == ([], [], 3)
     assert len(client) == 0, "what was given up must not be sent behind our back"

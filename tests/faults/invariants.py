@@ -324,6 +324,9 @@ def _heard(store: Store, held: Mapping[str, int], transcript: Iterable[Mapping[s
                 seen[entry["portfolio_id"]] = newest
         elif entry["kind"] == "closed":
             seen.pop(entry["portfolio_id"], None)
+        elif entry["kind"] == "break":
+            # Whoever reads again finds nothing of what was closed while Redis was away; nobody announces that.
+            seen = {portfolio_id: last for portfolio_id, last in seen.items() if portfolio_id in held}
     found = []
     for portfolio_id in sorted(held.keys() | seen.keys()):
         last, digest = seen.get(portfolio_id, (None, ""))
