@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from typing import Any
 
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from confluent_kafka import KafkaError, Message, Producer
@@ -21,7 +22,7 @@ from engine.vitals import Vitals
 from engine.window import Window
 from plimsoll import topics
 from plimsoll.errors import PlimsollError, Unavailable
-from plimsoll.messages import encode
+from plimsoll.messages import DeadLetter, encode
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,10 @@ def producer(brokers: str, *, reports_all: bool = False) -> Producer:
     )
 
 
+def _letter(letter: DeadLetter) -> dict[str, Any]:
+    return {"key": f"{letter.topic}/{letter.partition}/{letter.offset}", "value": encode(letter)}
+
+
 class KafkaWriter(StatefulSinkPartition[Window, None]):
     """One producer. `snapshot` is Bytewax's last call before an epoch commits: there it waits for every delivery."""
 
@@ -93,12 +98,9 @@ class KafkaWriter(StatefulSinkPartition[Window, None]):
     @override
     def write_batch(self, values: list[Window]) -> None:
         for window in values:
-            for one in window.publications:
-                if not one.again:
-                    self._produce(topics.RISK_UPDATES.name, one.portfolio_id, one.snapshot)
-            for letter in window.dead_letters:
-                key = f"{letter.topic}/{letter.partition}/{letter.offset}"
-                self._produce(topics.DEAD_LETTERS.name, key, encode(letter))
+            said = [{"key": one.portfolio_id, "value": one.snapshot} for one in window.publications if not one.again]
+            self._produce(topics.RISK_UPDATES.name, said)
+            self._produce(topics.DEAD_LETTERS.name, [_letter(each) for each in window.dead_letters])
         self._client.poll(0)
         self._check()
 
@@ -115,15 +117,18 @@ class KafkaWriter(StatefulSinkPartition[Window, None]):
         with contextlib.suppress(Exception):
             self._settle()
 
-    def _produce(self, topic: str, key: str, value: bytes) -> None:
-        while True:
-            try:
-                self._client.produce(topic, value, key, on_delivery=self._delivered)
-            except BufferError:
-                self._client.poll(FLUSH_STEP_SECONDS)
-                self._wait_on()
-            else:
-                return
+    def _produce(self, topic: str, records: list[dict[str, Any]]) -> None:
+        """Hand records to the client, however long its queue is full.
+
+        All at once: a call for each would let go of the interpreter each time, and wait for it behind the other thread.
+        """
+        while records and self._client.produce_batch(topic, records, on_delivery=self._delivered) < len(records):
+            records = [record for record in records if "_error" in record]
+            for record in records:
+                if (error := record.pop("_error")).code() != KafkaError._QUEUE_FULL:  # noqa: SLF001
+                    raise DeliveryFailed(f"Kafka's client refused a record of {topic}: {error.str()}")
+            self._client.poll(FLUSH_STEP_SECONDS)
+            self._wait_on()
 
     def _settle(self) -> None:
         """Wait until Kafka has acknowledged everything. Raises where it refused something, or stays away too long."""
