@@ -161,12 +161,13 @@ class Book:
         moved  (symbol,) by how much each mark moved since last told, whatever the direction
         """
         arena, rows = self.arena, self._rows
-        moving = np.flatnonzero(moved[arena.symbol[: arena.end]] != 0.0)
-        moving = moving[arena.row[moving] >= 0]
-        held = arena.row[moving]
-        rows["touched"][held] = True
-        money = np.abs(arena.quantity[moving]) * moved[arena.symbol[moving]]
-        rows["movement"] += np.bincount(held, money, len(rows))
+        held = slice(arena.end)
+        money = np.abs(arena.quantity[held])
+        money *= moved[arena.symbol[held]]
+        # Abandoned stretches belong to row -1: theirs is the first sum, and nobody's.
+        movement = np.bincount(arena.row[held] + 1, money, len(rows) + 1)[1:]
+        rows["movement"] += movement
+        rows["touched"] |= movement > 0.0
 
     # --- reading -------------------------------------------------------------------------------------------------
 

@@ -40,8 +40,12 @@ class DeliveryFailed(PlimsollError):
 class KafkaSink(FixedPartitionedSink[Window, None]):
     """Where snapshots and dead letters are published."""
 
-    def __init__(self, brokers: str, name: str, drain: Drain, *, vitals: Vitals | None = None) -> None:
+    def __init__(
+        self, brokers: str, name: str, drain: Drain, *, vitals: Vitals | None = None, saves: bool = True
+    ) -> None:
+        """`saves`: whether epochs are saved, and so wait for Kafka; without, every start is from the log."""
         self.brokers = brokers
+        self.saves = saves
         self.name = name
         self.drain = drain
         self.vitals = vitals or Vitals(name)
@@ -52,7 +56,7 @@ class KafkaSink(FixedPartitionedSink[Window, None]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> KafkaWriter:
-        return KafkaWriter(producer(self.brokers), self.drain, self.vitals)
+        return KafkaWriter(producer(self.brokers), self.drain, self.vitals, saves=self.saves)
 
     @override
     def part_fn(self, item_key: str) -> int:
@@ -66,7 +70,7 @@ def producer(brokers: str, *, reports_all: bool = False) -> Producer:
             "bootstrap.servers": brokers,
             "enable.idempotence": True,
             "compression.type": "lz4",
-            "linger.ms": 20,
+            "linger.ms": 5,
             "message.timeout.ms": 0,
             "queue.buffering.max.messages": QUEUE_RECORDS_MAX,
             "queue.buffering.max.kbytes": QUEUE_KILOBYTES_MAX,
@@ -89,8 +93,9 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
 class KafkaWriter(StatefulSinkPartition[Window, None]):
     """One producer. `snapshot` is Bytewax's last call before an epoch commits: there it waits for every delivery."""
 
-    def __init__(self, client: Producer, drain: Drain, vitals: Vitals | None = None) -> None:
+    def __init__(self, client: Producer, drain: Drain, vitals: Vitals | None = None, *, saves: bool = True) -> None:
         self._client = client
+        self._saves = saves
         self._drain = drain
         self._vitals = vitals or Vitals("")
         self._refused: str | None = None
@@ -106,6 +111,8 @@ class KafkaWriter(StatefulSinkPartition[Window, None]):
 
     @override
     def snapshot(self) -> None:
+        if not self._saves:
+            return
         began = time.perf_counter()
         self._settle()
         self._vitals.epoch_took(time.perf_counter() - began)

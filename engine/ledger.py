@@ -153,9 +153,9 @@ class Ledger:
         if record.value is None:
             raise BadMessage(Reason.SCHEMA, "a null value: a price or a close cannot be taken back, only replaced")
         if record.topic == topics.MARKET_DATA.name:
-            tick = messages.decode_market_tick(record.key, record.value, now_ns)
+            tick, time_ns = messages.decode_timed_tick(record.key, record.value, now_ns)
             admit(self.book.symbols, tick.symbol, "symbol")
-            self.marks.tick(tick, messages.event_time_ns(tick.timestamp, now_ns))
+            self.marks.tick(tick, time_ns)
         else:
             close = messages.decode_market_close(record.key, record.value)
             for symbol in close.closes:

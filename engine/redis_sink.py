@@ -44,7 +44,7 @@ two_owners_log.addFilter(AtMostEvery(seconds=10.0))
 
 PORTFOLIOS_PER_CALL = 500
 """Redis serves nobody else during a script; 500 take about a millisecond."""
-ENTRIES_PER_CALL = 100
+ENTRIES_PER_CALL = 25
 """Sums of advisors have some 20 KB each."""
 RETRY_BASE_SECONDS = 0.05
 RETRY_SECONDS_MAX = 2.0
@@ -78,6 +78,7 @@ class RedisSink(FixedPartitionedSink[Window, None]):
 
     token    what `engine.fence.take` gave this worker: whoever holds a larger one has superseded it
     emptied  set where Redis turns out to have lost what was in it
+    saves    whether epochs are saved, and so have to wait for Redis; without, every start is from the log
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class RedisSink(FixedPartitionedSink[Window, None]):
         token: int = 0,
         vitals: Vitals | None = None,
         emptied: threading.Event | None = None,
+        saves: bool = True,
     ) -> None:
         self.url = url
         self.worker = worker_name(worker_index, workers)
@@ -100,6 +102,7 @@ class RedisSink(FixedPartitionedSink[Window, None]):
         self.token = token
         self.vitals = vitals or Vitals(self.worker)
         self.emptied = emptied
+        self.saves = saves
 
     @override
     def list_parts(self) -> list[str]:
@@ -117,7 +120,7 @@ class RedisSink(FixedPartitionedSink[Window, None]):
             vitals=self.vitals,
             emptied=self.emptied,
         )
-        return Background(writer, self.vitals)
+        return Background(writer, self.vitals, saves=self.saves)
 
     @override
     def part_fn(self, item_key: str) -> int:
@@ -131,10 +134,11 @@ class Background(StatefulSinkPartition[Window, None]):
     epoch commits, and there all of them are waited for. What goes wrong in the thread is raised in the flow.
     """
 
-    def __init__(self, writer: RedisWriter, vitals: Vitals) -> None:
+    def __init__(self, writer: RedisWriter, vitals: Vitals, *, saves: bool = True) -> None:
         sys.setswitchinterval(SWITCH_SECONDS)
         self._writer = writer
         self._vitals = vitals
+        self._saves = saves
         self._waiting: list[Window] = []
         self._changed = threading.Condition()
         self._failure: BaseException | None = None
@@ -153,7 +157,7 @@ class Background(StatefulSinkPartition[Window, None]):
     @override
     def snapshot(self) -> None:
         began = time.perf_counter()
-        self._wait_until(lambda: not self._waiting)
+        self._wait_until(lambda: not (self._saves and self._waiting))
         self._vitals.epoch_took(time.perf_counter() - began)
 
     @override

@@ -10,15 +10,16 @@ second: half of it to those that moved most for their size since they were last 
 longest. What waits stays touched, and is computed from the newest marks when its turn comes. What changed for another
 reason (an update, a new scenario set, a repetition) is never held back.
 
-Once a second the worker beats: it says how it is, sums its advisors' scenario P&L, and offers the next slice of the
-book again, so that after `republish_seconds` (longer for a large book) every snapshot has been offered: what Redis
-lost by whatever accident is healed with no input at all. Where the sink finds that Redis was emptied, all of it is
-offered at once.
+Once a second at least, whatever comes in, the worker beats: it says how it is and sums its advisors' scenario P&L. And
+with each window it offers the next few portfolios again, so that after `republish_seconds` (longer for a large book)
+every snapshot has been offered: what Redis lost by whatever accident is healed with no input at all. Where the sink
+finds that Redis was emptied, all of it is offered at once.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -57,8 +58,10 @@ PUBLISH_INTERVAL_NS = 50_000_000
 """At most 20 snapshots of a portfolio a second, however short the window: no reader can use more."""
 PORTFOLIOS_PER_STEP_MAX = 1000
 """A step of one window: what the sinks get to write while the next is computed, in two calls."""
-ADVISORS_PER_BEAT_MAX = 500
-"""Each costs some 20 KB to write; with more of them, they take turns."""
+SUM_NS = BEAT_NS // 4
+"""Sums of advisors go out in parts, so that no window waits for all of them."""
+ADVISORS_PER_SECOND_MAX = 100
+"""Each costs some 20 KB to write; with more of them, a round takes longer than a second."""
 
 
 @dataclass(slots=True)
@@ -96,8 +99,10 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         *,
         vitals: Vitals | None = None,
         emptied: threading.Event | None = None,
+        saves: bool = True,
     ) -> None:
         self._settings = settings
+        self._saves = saves
         self._emptied = emptied or threading.Event()
         self._vitals = vitals or Vitals(worker_name(worker_index, workers))
         self._worker_index = worker_index
@@ -113,8 +118,10 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         self._beat_ns = 0
         self._last_state = ""
         self._window_ends_ns: int | None = None
-        self._ended_ns, self._took_ns, self._latest_ns = 0, 0, 0
+        self._ended_ns, self._since_ns, self._took_ns, self._latest_ns = 0, 0, 0, 0
         self._beats = 0
+        self._summed_ns = 0
+        self._offered_ns, self._offer_from, self._offer_due = 0, 0, 0.0
         self._published = 0
         self._calculations, self._calculation_ms = 0, 0.0
         self._moved_marks: set[str] = set(self._ledger.marks.ticks)
@@ -155,7 +162,8 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
 
     @override
     def snapshot(self) -> RecoveryState:
-        return self._ledger.recovery_state()
+        # Bytewax asks at every epoch, also where nothing is saved; a copy of the book is worth a few milliseconds.
+        return self._ledger.recovery_state() if self._saves else {}
 
     # --- the window ----------------------------------------------------------------------------------------------
 
@@ -163,6 +171,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         """Everything that is due now, in steps of bounded size."""
         now_ns = self._now_ns()
         began = time.perf_counter()
+        self._since_ns = min(now_ns - self._ended_ns, 2 * self._settings.window_ms * 1_000_000)
         self._ended_ns, self._window_ends_ns = now_ns, None
         window = Window()
         windows = [window]
@@ -170,15 +179,16 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         beats = now_ns - self._beat_ns >= BEAT_NS or state != self._last_state
         if self._caught_up:
             self._follow_market(window, again=beats)
-            if beats:
-                self._offer_again()
+            self._offer_again(now_ns)
             windows += self._revalue(now_ns, everything=state == "draining")
         if beats:
             self._beat_ns = now_ns
             self._last_state = state
             windows[-1].heartbeat = self._heartbeat(now_ns, state)
-            self._sum_advisors(windows[-1], now_ns)
+            self._beats += 1
             self._report()
+        if now_ns - self._summed_ns >= SUM_NS or beats:
+            self._sum_advisors(windows[-1], now_ns)
         if self._caught_up:
             windows[0].oldest_tick_ms, self._oldest_tick_ms = self._oldest_tick_ms, 0
         took = time.perf_counter() - began
@@ -191,7 +201,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         now_ns = self._clock()
         if now_ns < self._latest_ns - CLOCK_STEP_NS:
             log.warning("the clock went back by %.1f s: nothing waits for it", (self._latest_ns - now_ns) / 1e9)
-            self._ended_ns = self._beat_ns = 0
+            self._ended_ns = self._beat_ns = self._summed_ns = self._offered_ns = 0
             self._ledger.book.rows["published_ns"] = 0
             self._latest_ns = now_ns
         self._latest_ns = max(self._latest_ns, now_ns)
@@ -200,23 +210,26 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
     def _next_end(self, now_ns: int) -> int:
         """When a window that begins now ends: early enough that its length covers the work at its end as well.
 
-        So a tick waits for the window, and not for the window and then for the work. Two ends are a window apart.
+        So a tick waits for the window, and not for the window and then for the work: to compute, and as long again to
+        write.
         """
         window_ns = self._settings.window_ms * 1_000_000
-        return max(now_ns + window_ns - min(self._took_ns, window_ns // 2), self._ended_ns + window_ns)
+        return now_ns + window_ns - min(2 * self._took_ns, window_ns * 3 // 10)
 
     def _sum_advisors(self, window: Window, now_ns: int) -> None:
-        """Add the sums of all advisors, or of the next of very many."""
+        """Add the sums of the next advisors: of all in a second, unless there are very many."""
         book, marks = self._ledger.book, self._ledger.marks
         advisors = np.flatnonzero(np.bincount(book.rows["advisor"][book.open_rows()]))
         # At first everyone ever named counts: who lost the last portfolio while we were down is still in Redis.
         gone = np.setdiff1d(np.arange(len(book.advisors)) if self._advisors is None else self._advisors, advisors)
         self._advisors = advisors
         window.advisors_gone = [book.advisors.known[number] for number in gone.tolist()]
-        if len(advisors) > ADVISORS_PER_BEAT_MAX:
-            turn = np.arange(self._advisors_from, self._advisors_from + ADVISORS_PER_BEAT_MAX) % len(advisors)
-            self._advisors_from = int(turn[-1]) + 1
-            advisors = advisors[np.sort(turn)]
+        share = min(now_ns - self._summed_ns, BEAT_NS) / BEAT_NS
+        self._summed_ns = now_ns
+        count = math.ceil(min(len(advisors), ADVISORS_PER_SECOND_MAX) * share)
+        turn = np.arange(self._advisors_from, self._advisors_from + count) % max(1, len(advisors))
+        self._advisors_from = int(turn[-1]) + 1 if count else 0
+        advisors = advisors[np.sort(turn)]
         if (market := marks.valuation(book.sectors)) and (scenario_set := marks.scenario_set):
             scale = self._scale(market)
             window.advisors = advisor_pnl(book, marks, market, scenario_set, scale, advisors, now_ns)
@@ -270,21 +283,24 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
     def _scale(self, market: Market) -> FloatArray | None:
         return live_scale(market, self._settings.decay) if self._settings.live_volatility else None
 
-    def _offer_again(self) -> None:
-        """Touch every n-th portfolio, another slice each second, positions included; all, where Redis was emptied."""
-        rows = self._ledger.book.rows
+    def _offer_again(self, now_ns: int) -> None:
+        """Touch the next few portfolios, positions included, as many as are due; all, where Redis was emptied."""
+        rows, count = self._ledger.book.rows, len(self._ledger.book.ids)
         rate = max(1, self._settings.publish_rate // 10)
-        every = max(self._settings.republish_seconds, -(-len(self._ledger.book) // rate))
-        again = slice(self._beats % every, None, every)
+        every = max(self._settings.republish_seconds, -(-count // rate))
+        passed = min(now_ns - self._offered_ns, BEAT_NS) / BEAT_NS
+        self._offered_ns = now_ns
+        self._offer_due += passed * count / every
+        due = min(int(self._offer_due), count)
+        self._offer_due -= due
+        again = (self._offer_from + np.arange(due)) % max(1, count)
+        self._offer_from = (self._offer_from + due) % max(1, count)
         if self._emptied.is_set():
             self._emptied.clear()
-            again = slice(None)
-        due = rows["open"][again]
-        rows["touched"][again] |= due
-        rows["restated"][again] |= due
-        rows["rejudged"][again] |= due
-        rows["movement"][again][due] = np.inf
-        self._beats += 1
+            again = np.arange(count)
+        again = again[rows["open"][again]]
+        rows["touched"][again] = rows["restated"][again] = rows["rejudged"][again] = True
+        rows["movement"][again] = np.inf
 
     def _revalue(self, now_ns: int, *, everything: bool) -> list[Window]:
         book, marks = self._ledger.book, self._ledger.marks
@@ -327,9 +343,9 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         return due
 
     def _within_rate(self, moved: NDArray[np.int64]) -> NDArray[np.int64]:
-        """As many of these as the rate allows in a window: those that moved most, and those that waited longest."""
+        """As many of these as the rate allows since the last window: what moved most, and what waited longest."""
         rows = self._ledger.book.rows
-        budget = max(2, self._settings.publish_rate * self._settings.window_ms // 1000)
+        budget = max(2, int(self._settings.publish_rate * self._since_ns / 1e9))
         if len(moved) <= budget:
             return moved
         share = rows["movement"][moved] / np.maximum(rows["size"][moved], 1.0)

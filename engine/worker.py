@@ -159,7 +159,13 @@ class _Worker:
         settings, start, drain = self.settings, self.start, self.drain
         vitals, emptied = self.vitals, threading.Event()
         book: BuildBook = partial(
-            Revaluation, settings, start.worker_index, start.workers, vitals=vitals, emptied=emptied
+            Revaluation,
+            settings,
+            start.worker_index,
+            start.workers,
+            vitals=vitals,
+            emptied=emptied,
+            saves=keeper is not None,
         )
         return build_flow(
             start.name,
@@ -174,8 +180,9 @@ class _Worker:
                 token=token,
                 vitals=vitals,
                 emptied=emptied,
+                saves=keeper is not None,
             ),
-            KafkaSink(self.brokers, start.name, drain, vitals=vitals),
+            KafkaSink(self.brokers, start.name, drain, vitals=vitals, saves=keeper is not None),
         )
 
     def _asking_for_topics(self) -> Callable[[], dict[str, str] | None]:

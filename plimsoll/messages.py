@@ -89,16 +89,16 @@ class MarketTick(Struct, frozen=True, gc=False):
     """One price of one symbol. Volatility, return (annual) and beta are a vendor's opinion."""
 
     symbol: Identifier
-    price: float
-    volatility: float | None = None
-    expected_return: float | None = None
-    beta: float | None = None
+    price: Annotated[float, Meta(gt=0.0, le=PRICE_MAX)]
+    volatility: Annotated[float, Meta(ge=0.0, le=10.0)] | None = None
+    expected_return: Annotated[float, Meta(ge=-10.0, le=10.0)] | None = None
+    beta: Annotated[float, Meta(ge=-20.0, le=20.0)] | None = None
     timestamp: float | str | None = None
     source: Annotated[str, Meta(max_length=32)] | None = None
     """`replay` for historical prices; absent for a live feed."""
     session: Annotated[str, Meta(max_length=10)] | None = None
     """The historical session that a replayed price belongs to."""
-    average_daily_volume: float | None = None
+    average_daily_volume: Annotated[float, Meta(ge=0.0, le=QUANTITY_MAX)] | None = None
     """Units traded on a usual day: how quickly a position could be sold."""
 
 
@@ -402,15 +402,15 @@ def decode_closed_portfolio(key: bytes | None) -> str:
 
 def decode_market_tick(key: bytes | None, value: bytes, now_ns: int) -> MarketTick:
     """A record of `market-data` as a valid tick. Raises `BadMessage`."""
+    return decode_timed_tick(key, value, now_ns)[0]
+
+
+def decode_timed_tick(key: bytes | None, value: bytes, now_ns: int) -> tuple[MarketTick, int]:
+    """The same, and its event time."""
     tick = _decode_outside(value, MarketTick)
-    _require_key(key, tick.symbol, "symbol")
-    _require_range(tick.price, "price", above=0.0, most=PRICE_MAX)
-    _require_range(tick.volatility, "volatility", least=0.0, most=10.0)
-    _require_range(tick.beta, "beta", least=-20.0, most=20.0)
-    _require_range(tick.expected_return, "expected_return", least=-10.0, most=10.0)
-    _require_range(tick.average_daily_volume, "average_daily_volume", least=0.0, most=QUANTITY_MAX)
-    event_time_ns(tick.timestamp, now_ns)
-    return tick
+    if key != tick.symbol.encode():
+        _require_key(key, tick.symbol, "symbol")
+    return tick, event_time_ns(tick.timestamp, now_ns)
 
 
 def decode_market_close(key: bytes | None, value: bytes) -> MarketClose:

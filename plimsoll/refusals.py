@@ -39,8 +39,8 @@ def refuse(error: Exception, raw: bytes) -> NoReturn:
         raise BadMessage(Reason.INVALID_UTF8, detail, field) from None
     if "out of range" in detail:
         raise BadMessage(Reason.OUT_OF_RANGE, "the number is too large for a float", field) from None
-    if found := re.fullmatch(r"Expected `float` ([<>]=) (.*)", detail):
-        side = "below" if found[1] == ">=" else "above"
+    if found := re.fullmatch(r"Expected `float` ([<>]=?) (.*)", detail):
+        side = {">=": "below", ">": "not above", "<=": "above"}[found[1]]
         raise BadMessage(Reason.OUT_OF_RANGE, f"a number {side} {float(found[2]):g}", field) from None
     if isinstance(error, msgspec.ValidationError):
         raise BadMessage(Reason.SCHEMA, detail, field) from None

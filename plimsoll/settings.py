@@ -123,7 +123,7 @@ class Settings:
     )
     publish_rate: int = _setting(
         "PLIMSOLL_PUBLISH_RATE",
-        "10000",
+        "6000",
         _integer(100, 1_000_000),
         "Snapshots a second and worker for what the market alone moves; those that moved most go first",
     )

@@ -74,9 +74,17 @@ def test_exactly_the_holders_of_a_moved_symbol_are_touched(
 ) -> None:
     book, plain = after(steps)
     book.rows["touched"] = False
-    book.touch_holders(np.array([symbol in moved for symbol in book.symbols.known], np.bool_))
+    book.touch_holders(np.array([float(symbol in moved) for symbol in book.symbols.known]))
     touched = {book.ids[row] for row in np.flatnonzero(book.rows["touched"]).tolist()}
-    assert touched == {portfolio_id for portfolio_id, held in plain.items() if moved & held.keys()}
+    assert touched == {portfolio_id for portfolio_id, held in plain.items() if any(map(held.get, moved))}
+
+
+def test_the_movement_of_a_portfolio_is_the_money_that_marks_have_moved_in_it_ups_and_downs_added() -> None:
+    book, _ = after([("p-0", {"AAPL": 2.0, "BAC": -3.0}), ("p-1", {"BAC": 1.0}), ("p-0", {"AAPL": 4.0, "BAC": -3.0})])
+    book.rows["movement"] = 0.0
+    for moved in ([10.0, 0.0], [1.0, 5.0]):
+        book.touch_holders(np.array(moved))
+    assert book.rows["movement"][[book.row_of["p-0"], book.row_of["p-1"]]].tolist() == [59.0, 5.0]
 
 
 @given(changes, changes)
