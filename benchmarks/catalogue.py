@@ -128,6 +128,10 @@ def run_kernel(sizes: Sizes, broker: str, directory: Path | None) -> Result:
     ]
     bundled = told["kernel"][0]["kernel_per_second"]
     rows[0] = replace(rows[0], target=f"≥ {KERNEL_LEAST:,}/s", reached=bundled >= KERNEL_LEAST)
+    held = told["memory"]["bytes_per_portfolio"]
+    rows.append(
+        row("engine state for each portfolio of 20 positions", f"{held} B", value=held, at_most=1024, unit=" B")
+    )
     return Result(rows, told)
 
 

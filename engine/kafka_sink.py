@@ -27,7 +27,7 @@ from plimsoll.messages import DeadLetter, encode
 log = logging.getLogger(__name__)
 
 QUEUE_RECORDS_MAX = 50_000
-QUEUE_KILOBYTES_MAX = 131_072
+QUEUE_KILOBYTES_MAX = 32_768
 FLUSH_STEP_SECONDS = 0.1
 AWAY_SECONDS = 2.0
 """Without an acknowledgement for so long, Kafka counts as away."""

@@ -100,7 +100,7 @@ class KafkaRecords(FixedPartitionedSource[Poll, Offsets]):
                 "fetch.wait.max.ms": 10,
                 # The default of a second makes a reader that catches up stand still whenever its queue is full.
                 "fetch.queue.backoff.ms": 5,
-                "queued.max.messages.kbytes": 65_536,
+                "queued.max.messages.kbytes": 32_768,
                 # Waiting for Redis is not dying; without a group nobody could take over anyway.
                 "max.poll.interval.ms": 86_400_000,
                 "log_level": 3,

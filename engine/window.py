@@ -58,6 +58,10 @@ PUBLISH_INTERVAL_NS = 50_000_000
 """At most 20 snapshots of a portfolio a second, however short the window: no reader can use more."""
 PORTFOLIOS_PER_STEP_MAX = 1000
 """A step of one window: what the sinks get to write while the next is computed, in two calls."""
+PORTFOLIOS_PER_WINDOW_MAX = 5000
+"""All that a window makes is in memory at once, some 3 KB a portfolio; a book that is read anew takes several."""
+TOUCH_SHARE = 20
+"""A pass over all positions costs a twentieth of the time at most."""
 SUM_NS = BEAT_NS // 4
 """Sums of advisors go out in parts, so that no window waits for all of them."""
 ADVISORS_PER_SECOND_MAX = 100
@@ -121,6 +125,8 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         self._ended_ns, self._since_ns, self._took_ns, self._latest_ns = 0, 0, 0, 0
         self._beats = 0
         self._summed_ns = 0
+        self._waiting = False
+        self._touched_ns, self._touch_took_ns = 0, 0
         self._offered_ns, self._offer_from, self._offer_due = 0, 0, 0.0
         self._published = 0
         self._calculations, self._calculation_ms = 0, 0.0
@@ -175,6 +181,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         self._ended_ns, self._window_ends_ns = now_ns, None
         window = Window()
         windows = [window]
+        self._waiting = self._waiting and state != "draining"
         state = state or ("running" if self._caught_up else "catching-up")
         beats = now_ns - self._beat_ns >= BEAT_NS or state != self._last_state
         if self._caught_up:
@@ -201,7 +208,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         now_ns = self._clock()
         if now_ns < self._latest_ns - CLOCK_STEP_NS:
             log.warning("the clock went back by %.1f s: nothing waits for it", (self._latest_ns - now_ns) / 1e9)
-            self._ended_ns = self._beat_ns = self._summed_ns = self._offered_ns = 0
+            self._ended_ns = self._beat_ns = self._summed_ns = self._offered_ns = self._touched_ns = 0
             self._ledger.book.rows["published_ns"] = 0
             self._latest_ns = now_ns
         self._latest_ns = max(self._latest_ns, now_ns)
@@ -260,17 +267,26 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         if rolled is not None or corrected:
             book.rows["touched"] |= book.rows["open"]
             book.rows["movement"][book.rows["open"]] = np.inf
-        moved = marks.take_moved()
-        if moved.any():
-            book.touch_holders(moved)
+        moved = np.flatnonzero(marks.moved)
+        if len(moved) and self._may_touch(self._ended_ns):
+            began = time.perf_counter_ns()
+            book.touch_holders(marks.take_moved())
+            self._touched_ns, self._touch_took_ns = self._ended_ns, time.perf_counter_ns() - began
         if self._worker_index == 0:
-            self._moved_marks.update(marks.symbols.known[number] for number in np.flatnonzero(moved))
+            self._moved_marks.update(marks.symbols.known[number] for number in moved)
             symbols = marks.ticks.keys() if again or rolled else self._moved_marks & marks.ticks.keys()
             window.marks = {symbol: marks.mark(symbol) for symbol in symbols}
             self._moved_marks = set()
         served_again = again and (self._beats % self._settings.republish_seconds == 0 or self._emptied.is_set())
         if (rolled or served_again) and marks.scenario_set:
             window.scenario_set = scenario_set_record(marks.scenario_set)
+
+    def _may_touch(self, now_ns: int) -> bool:
+        """Whether to look now for the holders of what moved, which takes a pass over all positions.
+
+        While others wait for their turn, not before twenty times as long as a pass takes: moves add up meanwhile.
+        """
+        return not self._waiting or now_ns - self._touched_ns >= TOUCH_SHARE * self._touch_took_ns
 
     def _judge(self) -> None:
         """Count the exceptions of each session that closed since the last one counted; of none at the very start."""
@@ -337,8 +353,10 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         touched = np.flatnonzero(rows["touched"] & rows["open"])
         rested = touched[now_ns - rows["published_ns"][touched] >= PUBLISH_INTERVAL_NS]
         at_once = np.isinf(rows["movement"][rested])
-        due = np.sort(np.concatenate([rested[at_once], self._within_rate(rested[~at_once])]))
-        if len(due) < len(touched):
+        due = self._longest(rested[at_once], PORTFOLIOS_PER_WINDOW_MAX)
+        due = np.sort(np.concatenate([due, self._within_rate(rested[~at_once])]))
+        self._waiting = len(due) < len(touched)
+        if self._waiting:
             self._window_ends_ns = self._next_end(now_ns)
         return due
 
@@ -350,9 +368,14 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             return moved
         share = rows["movement"][moved] / np.maximum(rows["size"][moved], 1.0)
         by_share = np.argpartition(-share, budget // 2)
-        rest = moved[by_share[budget // 2 :]]
-        longest = np.argpartition(rows["published_ns"][rest], budget - budget // 2)[: budget - budget // 2]
-        return np.concatenate([moved[by_share[: budget // 2]], rest[longest]])
+        rest = self._longest(moved[by_share[budget // 2 :]], budget - budget // 2)
+        return np.concatenate([moved[by_share[: budget // 2]], rest])
+
+    def _longest(self, some: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        """At most so many of these: those that were published the longest ago."""
+        if len(some) <= count:
+            return some
+        return some[np.argpartition(self._ledger.book.rows["published_ns"][some], count)[:count]]
 
     def _report(self) -> None:
         ledger, tally = self._ledger, self._ledger.tally

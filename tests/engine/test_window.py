@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import engine.window
 from engine.ledger import Record
 from engine.sources import Poll
 from engine.tally import DeadLetterBurst
@@ -173,6 +174,16 @@ def test_a_new_scenario_set_does_not_wait_either(
 ) -> None:
     crowded.on_batch([Poll([feed.close("2022-12-29", sessions[-1][1])], caught_up=True)])
     assert len(snapshots(end(crowded, clock))) == 40
+
+
+def test_a_book_that_is_due_as_a_whole_takes_several_windows(
+    crowded: Revaluation, clock: Clock, feed: Any, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine.window, "PORTFOLIOS_PER_WINDOW_MAX", 15)
+    crowded.on_batch([Poll([feed.close("2022-12-29", sessions[-1][1])], caught_up=True)])
+    parts = [[one.portfolio_id for one in snapshots(end(crowded, clock))] for _ in range(4)]
+    assert [len(part) for part in parts] == [15, 15, 10, 0]
+    assert len({portfolio_id for part in parts for portfolio_id in part}) == 40
 
 
 def test_a_window_says_when_its_oldest_tick_was_written(crowded: Revaluation, clock: Clock, feed: Any) -> None:
