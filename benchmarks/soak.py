@@ -1,9 +1,8 @@
 """Ticks for minutes on end: whether memory stays flat, the engine keeps up, and nothing is said in anger.
 
-Once a second the worker's memory is read, and how old the newest tick in one portfolio's snapshot is: a reader's view
-of the lag, which stays bounded where the engine keeps up and grows with the run where it does not. The first fifth is
-warm-up and counts for neither. Errors are lines of that level in the engine's log; a restart is a worker's process
-number that changes.
+Once a second the worker's memory is read, and how old the newest mark in Redis is: a reader's view of the lag, which
+stays bounded where the engine keeps up and grows with the run where it does not. The first fifth is warm-up and counts
+for neither. Errors are lines of that level in the engine's log; a restart is a worker's process number that changes.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ import numpy as np
 
 from benchmarks.load import Cost, Load, fill, settled
 from benchmarks.measuring import memory_bytes, slope
-from benchmarks.records import portfolio_id, write_market
+from benchmarks.records import write_market
 from benchmarks.report import Row, row
 from benchmarks.servers import Engine, Servers
 from benchmarks.ticks import RECORD_BYTES
 from plimsoll import keys, messages
-from plimsoll.messages import RiskSnapshot
+from plimsoll.messages import Mark
 
 WARM_UP = 0.2
 """Share of the run that counts for nothing."""
@@ -57,8 +56,8 @@ def measure(servers: Servers, portfolios: int, rate: float, minutes: float) -> F
         pids = engine.pids()
 
         def look(elapsed: float) -> None:
-            stored = client.get(keys.risk(portfolio_id(0)))
-            age_ms = (time.time_ns() - messages.decode(stored or b"", RiskSnapshot).as_of_ns) / 1e6
+            newest_ns = max(messages.decode(each, Mark).event_time_ns for each in client.hvals(keys.MARKS))
+            age_ms = (time.time_ns() - newest_ns) / 1e6
             seen.append((elapsed, sum(memory_bytes(pid) for pid in engine.pids()), age_ms))
 
         cost = Load(servers, engine, rate, minutes * 60.0).run(look)
@@ -83,7 +82,7 @@ def rows(figures: Figures) -> list[Row]:
             value=figures.growth_percent_per_minute, at_most=GROWTH_MAX, unit=" %",
         ),
         row(
-            "   age of the newest tick in a snapshot, p50 / p99 / most",
+            "   age of the newest mark in Redis, p50 / p99 / most",
             "{:.0f} / {:.0f} / {:.0f} ms".format(*figures.lag_ms),
             value=figures.lag_ms[2], at_most=LAG_MS_MAX, unit=" ms",
         ),
