@@ -35,7 +35,7 @@ STANDARD = Choice()
 
 DENSE_SYMBOLS_MAX = 64
 """Up to so many symbols a dense product is quicker than a sparse one, though most of it multiplies zeros."""
-_CHUNK_BYTES = 512 * 1024
+_CHUNK_BYTES = 1024 * 1024
 """Of scenario P&L at a time: it is read many times over and should stay in cache meanwhile."""
 _WORKING_BYTES = 16 * _CHUNK_BYTES
 """What the measures of one chunk take at a time, and free again, generously."""
@@ -227,7 +227,8 @@ def _chunks(
     # Having freed a block of this size once, glibc keeps freed memory up to twice as much. Otherwise each chunk's goes
     # back to the system and is mapped anew, page by page, for the next one: a third of the time on a virtual machine.
     np.empty(_WORKING_BYTES, np.uint8)
-    rows = max(_CHUNK_BYTES // max(scenarios * market.filtered.itemsize, 1), 1)
+    bytes_each = scenarios * market.filtered.itemsize * (2 if historical else 1)
+    rows = max(_CHUNK_BYTES // max(bytes_each, 1), 1)
     held = _rows_of(exposure, market.historical.dtype)
     scaled = held if scale is None else _rows_of(_times(exposure, scale), market.filtered.dtype)
     for first in range(0, max(portfolios, 1), rows):
