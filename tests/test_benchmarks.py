@@ -114,16 +114,6 @@ def test_ticks_are_followed_from_their_sending_to_a_subscriber(tmp_path: Path) -
 
 
 @linux
-def test_a_killed_worker_is_timed_until_it_publishes_again(tmp_path: Path) -> None:
-    _, figures, _ = table(tmp_path, "recovery", "--portfolios", "60", "--seconds", "4.5", "--rounds", "1")
-    (size,) = figures["recovery"]
-    # A supervisor's pause, an interpreter's start: less would be an announcement from before the kill.
-    assert size["resumed_seconds"] > 0.25
-    assert size["rebuilt_seconds"] > 0.25
-    assert size["state_bytes"] > 0
-
-
-@linux
 def test_a_soak_says_what_became_of_memory_lag_and_errors(tmp_path: Path) -> None:
     _, figures, _ = table(tmp_path, "soak", "--portfolios", "60", "--ticks", "200", "--minutes", "0.1")
     told = figures["soak"]

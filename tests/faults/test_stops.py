@@ -6,7 +6,6 @@ import signal
 import time
 from pathlib import Path
 
-import pytest
 from load import Plan
 from rig import Engine, Rig, kill, until
 
@@ -88,19 +87,13 @@ def test_while_redis_is_frozen(rig: Rig) -> None:
     rig.holds()
 
 
-@pytest.mark.parametrize("away", ["redis", "both"])
-def test_at_the_start_while_something_is_away(rig: Rig, embedded_broker: EmbeddedBroker, away: str) -> None:
-    """Kafka is waited for first: with both away the engine never asks for Redis."""
+def test_at_the_start_while_redis_is_away(rig: Rig) -> None:
+    """The same for Kafka, which is waited for first: tests/engine/test_worker.py."""
     rig.opened()
-    if away == "both":
-        embedded_broker.down()
     rig.store.kill()
     engine = rig.engine()
-    waited_for = "Redis" if away == "redis" else "Kafka"
-    rig.until(lambda: f"waiting for {waited_for}" in engine.log(), f"word that {waited_for} is away", WAITS_SECONDS)
+    rig.until(lambda: "waiting for Redis" in engine.log(), "word that Redis is away", WAITS_SECONDS)
     ends(rig, engine)
-    if away == "both":
-        embedded_broker.up()
     rig.store.start()
     rig.running(rig.engine())
     rig.holds()
