@@ -6,12 +6,9 @@ GraphQL, `openapi.py` for REST. Nothing in between catches them.
 
 from __future__ import annotations
 
-import re
-
 from plimsoll.errors import PlimsollError
-from plimsoll.refusals import IDENTIFIER_PATTERN, IDENTIFIER_RULE
+from plimsoll.refusals import IDENTIFIER_RULE, is_identifier
 
-_IDENTIFIER = re.compile(IDENTIFIER_PATTERN)
 _SHOWN_MAX = 80
 
 
@@ -26,11 +23,6 @@ class BadInput(PlimsollError):
         super().__init__(f"{field}: {detail}")
         self.field = field
         self.detail = detail
-
-
-def is_identifier(text: str) -> bool:
-    """Whether this may become a key, a channel or a log field."""
-    return _IDENTIFIER.match(text) is not None
 
 
 def require_identifier(text: str, field: str) -> str:

@@ -20,9 +20,10 @@ from typing import Any
 import msgspec
 from redis.asyncio import Redis
 
-from api.errors import BadInput, is_identifier
+from api.errors import BadInput
 from api.snapshots import reaching_redis, text
 from plimsoll import keys
+from plimsoll.refusals import is_identifier
 
 PAGE_MAX = 200
 NUMBER_MIN, NUMBER_MAX = 1, 99

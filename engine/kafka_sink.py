@@ -8,7 +8,6 @@ when it is full the flow waits.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from typing import Any
@@ -121,8 +120,10 @@ class KafkaWriter(StatefulSinkPartition[Window, None]):
     def close(self) -> None:
         # Never raises: Bytewax calls it while it unwinds from what went wrong, and a second failure would abort the
         # process. Whatever matters was raised by `snapshot`, which comes before.
-        with contextlib.suppress(Exception):
+        try:
             self._settle()
+        except Exception as error:  # whatever it is, it is said
+            log.warning("%d records are not in kafka, and the next start repeats them: %s", len(self._client), error)
 
     def _produce(self, topic: str, records: list[dict[str, Any]]) -> None:
         """Hand records to the client, however long its queue is full.

@@ -116,8 +116,6 @@ class Ledger:
             if reading is not None:
                 reading(record.topic, record.partition, record.offset)
             self.take(record, now_ns)
-        if self.tally.dead != dead_before:
-            log.debug("dead letters: %s", dict(self.tally.dead - dead_before))
         for topic, count in Counter(record.topic for record in records).items():
             self.flood.note(topic, count, self.tally.dead[topic] - dead_before[topic])
 

@@ -11,7 +11,6 @@ worker is told to stop. Few windows queue meanwhile: the flow waits, and Kafka k
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import sys
@@ -164,8 +163,10 @@ class Background(StatefulSinkPartition[Window, None]):
     def close(self) -> None:
         # Never raises: Bytewax calls it while it unwinds from what went wrong, and a second failure would abort the
         # process. Whatever matters was raised by `snapshot`, which comes before.
-        with contextlib.suppress(Exception):
+        try:
             self._wait_until(lambda: not self._waiting)
+        except Exception as error:  # whatever it is, it is said, and the connection has to be closed
+            log.warning("%d windows are not in redis, and the next start repeats them: %s", len(self._waiting), error)
         with self._changed:
             self._ends = True
             self._changed.notify_all()

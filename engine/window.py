@@ -84,10 +84,22 @@ class Window:
     """Those that had portfolios here, and have none now."""
     heartbeat: Heartbeat | None = None
     oldest_tick_ms: int = 0
-    """When the oldest tick that this window is the first to know of was written to Kafka; 0 where it brings none."""
+    """When the oldest tick that these publications are the first to know of was written to Kafka; 0 where there is
+    none."""
 
     def __bool__(self) -> bool:
-        return any((self.publications, self.closed, self.dead_letters, self.scenario_set, self.marks, self.heartbeat))
+        return any(
+            (
+                self.publications,
+                self.closed,
+                self.dead_letters,
+                self.scenario_set,
+                self.marks,
+                self.advisors,
+                self.advisors_gone,
+                self.heartbeat,
+            )
+        )
 
 
 class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
@@ -185,9 +197,15 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         state = state or ("running" if self._caught_up else "catching-up")
         beats = now_ns - self._beat_ns >= BEAT_NS or state != self._last_state
         if self._caught_up:
-            self._follow_market(window, again=beats)
-            self._offer_again(now_ns)
-            windows += self._revalue(now_ns, everything=state == "draining")
+            # Looked at once, because the sink's thread may say so at any moment.
+            if emptied := self._emptied.is_set():
+                self._emptied.clear()
+            self._follow_market(window, again=beats, emptied=emptied)
+            self._offer_again(now_ns, everything=emptied)
+            made = self._revalue(now_ns, everything=state == "draining")
+            if made:
+                made[0].oldest_tick_ms, self._oldest_tick_ms = self._oldest_tick_ms, 0
+            windows += made
         if beats:
             self._beat_ns = now_ns
             self._last_state = state
@@ -196,8 +214,6 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             self._report()
         if now_ns - self._summed_ns >= SUM_NS or beats:
             self._sum_advisors(windows[-1], now_ns)
-        if self._caught_up:
-            windows[0].oldest_tick_ms, self._oldest_tick_ms = self._oldest_tick_ms, 0
         took = time.perf_counter() - began
         self._took_ns = int(took * 1e9)
         self._vitals.window_took(took)
@@ -255,7 +271,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         watermark = self._ledger.market_watermark
         return [(one.portfolio_id, sequence_of(one.statement, watermark)) for one in self._ledger.take_closed()]
 
-    def _follow_market(self, window: Window, *, again: bool) -> None:
+    def _follow_market(self, window: Window, *, again: bool, emptied: bool) -> None:
         """Roll the scenario set, judge the session, note whom the moved marks touch, and say what changed."""
         book, marks = self._ledger.book, self._ledger.marks
         rolled = marks.roll()
@@ -274,11 +290,11 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             self._touched_ns, self._touch_took_ns = self._ended_ns, time.perf_counter_ns() - began
         if self._worker_index == 0:
             self._moved_marks.update(marks.symbols.known[number] for number in moved)
-            symbols = marks.ticks.keys() if again or rolled else self._moved_marks & marks.ticks.keys()
+            symbols = marks.ticks.keys() if again or rolled or emptied else self._moved_marks & marks.ticks.keys()
             window.marks = {symbol: marks.mark(symbol) for symbol in symbols}
             self._moved_marks = set()
-        served_again = again and (self._beats % self._settings.republish_seconds == 0 or self._emptied.is_set())
-        if (rolled or served_again) and marks.scenario_set:
+        served_again = again and self._beats % self._settings.republish_seconds == 0
+        if (rolled or served_again or emptied) and marks.scenario_set:
             window.scenario_set = scenario_set_record(marks.scenario_set)
 
     def _may_touch(self, now_ns: int) -> bool:
@@ -299,8 +315,8 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
     def _scale(self, market: Market) -> FloatArray | None:
         return live_scale(market, self._settings.decay) if self._settings.live_volatility else None
 
-    def _offer_again(self, now_ns: int) -> None:
-        """Touch the next few portfolios, positions included, as many as are due; all, where Redis was emptied."""
+    def _offer_again(self, now_ns: int, *, everything: bool) -> None:
+        """Touch the next few portfolios, positions included, as many as are due; or all of them."""
         rows, count = self._ledger.book.rows, len(self._ledger.book.ids)
         rate = max(1, self._settings.publish_rate // 10)
         every = max(self._settings.republish_seconds, -(-count // rate))
@@ -311,8 +327,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         self._offer_due -= due
         again = (self._offer_from + np.arange(due)) % max(1, count)
         self._offer_from = (self._offer_from + due) % max(1, count)
-        if self._emptied.is_set():
-            self._emptied.clear()
+        if everything:
             again = np.arange(count)
         again = again[rows["open"][again]]
         rows["touched"][again] = rows["restated"][again] = rows["rejudged"][again] = True

@@ -33,8 +33,8 @@ from plimsoll.refusals import (
 Identifier = Annotated[str, Meta(pattern=IDENTIFIER_PATTERN)]
 """A portfolio, advisor, client or symbol. It becomes a key, a channel and a log field, so nothing else is let in."""
 CheckedIdentifier = str
-"""The same, checked by `decode_portfolio_update` instead of by its type: sixty thousand updates arrive in a second, and
-a regular expression for each of their symbols would take longer than all the rest of decoding them."""
+"""The same, checked by `decode_portfolio_update` instead of by its type: a regular expression for each symbol of an
+update would take longer than all the rest of decoding it."""
 
 REPORTING_CURRENCY = "USD"
 RECORD_SIZE_MAX = 1_000_000

@@ -7,7 +7,7 @@ from datetime import datetime
 import strawberry
 
 from api import listing
-from api.errors import is_identifier, require_identifier
+from api.errors import require_identifier
 from api.schema.analysis_types import Alternative, Contributions, LimitBreach, ShockResult, StressResult, WhatIf
 from api.schema.backtest_types import Backtest
 from api.schema.described import field
@@ -42,6 +42,7 @@ from api.schema.portfolio_types import (
 from api.schema.risk_types import AggregateRisk, RiskDifference, RiskPoint, RiskSnapshot
 from api.schema.scalars import own_id, parse_global_id
 from api.schema.status_types import MetricsSummary, SystemStatus
+from plimsoll.refusals import is_identifier
 
 
 @strawberry.type

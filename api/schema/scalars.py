@@ -9,7 +9,7 @@ from typing import NewType
 
 import strawberry
 
-from api.errors import is_identifier
+from plimsoll.refusals import is_identifier
 
 Sequence = NewType("Sequence", str)
 

@@ -6,7 +6,7 @@ import signal
 import time
 from pathlib import Path
 
-from load import Plan
+from load import Plan, Sender
 from rig import Engine, Rig, kill, until
 
 from embedded.broker import EmbeddedBroker
@@ -24,13 +24,19 @@ def ends(rig: Rig, engine: Engine) -> int:
     return code
 
 
-def test_while_running(rig: Rig) -> None:
+def under_load(rig: Rig, *arguments: str) -> tuple[Sender, Engine]:
+    """An engine that publishes while records come in."""
     sender = rig.opened(Plan(rig.seed, rate=800.0))
     rig.watch()
-    engine = rig.engine("--workers", "2")
+    engine = rig.engine(*arguments)
     rig.running(engine)
     sender.start()
     rig.publishes()
+    return sender, engine
+
+
+def test_while_running(rig: Rig) -> None:
+    sender, engine = under_load(rig, "--workers", "2")
     assert ends(rig, engine) == 0
     sender.stop()
     rig.running(rig.engine("--workers", "2"))
@@ -38,12 +44,7 @@ def test_while_running(rig: Rig) -> None:
 
 
 def test_while_kafka_is_away(rig: Rig, embedded_broker: EmbeddedBroker) -> None:
-    sender = rig.opened(Plan(rig.seed, rate=800.0))
-    rig.watch()
-    engine = rig.engine()
-    rig.running(engine)
-    sender.start()
-    rig.publishes()
+    sender, engine = under_load(rig)
     embedded_broker.down()
     time.sleep(1.0)
     ends(rig, engine)
@@ -54,12 +55,7 @@ def test_while_kafka_is_away(rig: Rig, embedded_broker: EmbeddedBroker) -> None:
 
 
 def test_while_redis_is_away(rig: Rig) -> None:
-    sender = rig.opened(Plan(rig.seed, rate=800.0))
-    rig.watch()
-    engine = rig.engine()
-    rig.running(engine)
-    sender.start()
-    rig.publishes()
+    sender, engine = under_load(rig)
     rig.store.kill()
     rig.until(lambda: "redis is away" in engine.log(), "word that Redis is away")
     ends(rig, engine)
@@ -71,12 +67,7 @@ def test_while_redis_is_away(rig: Rig) -> None:
 
 
 def test_while_redis_is_frozen(rig: Rig) -> None:
-    sender = rig.opened(Plan(rig.seed, rate=800.0))
-    rig.watch()
-    engine = rig.engine()
-    rig.running(engine)
-    sender.start()
-    rig.publishes()
+    sender, engine = under_load(rig)
     kill(rig.store.pid, signal.SIGSTOP)
     try:
         ends(rig, engine)

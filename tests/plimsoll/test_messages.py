@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import string
 from collections.abc import Callable
 from typing import Any, get_args, get_origin, get_type_hints
@@ -44,7 +45,7 @@ from plimsoll.messages import (
     encode,
     event_time_ns,
 )
-from plimsoll.refusals import NESTING_MAX
+from plimsoll.refusals import IDENTIFIER_PATTERN, NESTING_MAX, is_identifier
 
 NOW_NS = 1_700_000_000 * 10**9
 TOO_LARGE_FOR_A_FLOAT = "the number is too large for a float"
@@ -425,3 +426,8 @@ def test_every_identifier_of_a_message_is_checked_as_one() -> None:
         for name, hint in kind.__annotations__.items():
             if name == "id" or name.endswith("_id") or name == "symbol":
                 assert "Identifier" in hint, f"{kind.__name__}.{name}: {hint}"
+
+
+@given(st.one_of(st.text(max_size=70), st.from_regex(IDENTIFIER_PATTERN)))
+def test_the_quick_check_of_an_identifier_says_what_the_pattern_says(text: str) -> None:
+    assert is_identifier(text) == (re.match(IDENTIFIER_PATTERN, text) is not None)
