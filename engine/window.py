@@ -237,7 +237,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         write.
         """
         window_ns = self._settings.window_ms * 1_000_000
-        return now_ns + window_ns - min(2 * self._took_ns, window_ns * 3 // 10)
+        return now_ns + window_ns - min(2 * self._took_ns, window_ns * 2 // 5)
 
     def _sum_advisors(self, window: Window, now_ns: int) -> None:
         """Add the sums of the next advisors: of all in a second, unless there are very many."""
