@@ -218,9 +218,10 @@ class Rig:
         self.watcher.__enter__()
         return self.watcher
 
-    def opened(self, plan: Plan | None = None) -> Sender:
-        """Closes, prices and every portfolio once, on Kafka."""
+    def opened(self, plan: Plan | None = None, now: Callable[[], float] = time.time) -> Sender:
+        """Closes, prices and every portfolio once, on Kafka; `now` is what records say of their time."""
         self.sender = Sender(self.brokers, plan or Plan(self.seed))
+        self.sender.stream.now = now
         self.sender.opening()
         return self.sender
 
