@@ -131,6 +131,8 @@ class Engine:
     """One `risk-calculator`: its process, and the workers beneath it."""
 
     child: Child
+    earlier: frozenset[int] = frozenset()
+    """When workers were started whose heartbeats were in the store before this one began."""
 
     @property
     def pid(self) -> int:
@@ -197,6 +199,7 @@ class Rig:
             program += ["--recovery-directory", str(self.directory / recovery)]
         if file_size_max is not None:
             program = ["-c", _LIMITED, str(file_size_max), *program]
+        earlier = frozenset(beat["started_at_ns"] for beat in self._heartbeats())
         child = Child.start(
             f"engine-{len(self.engines) + 1}",
             [sys.executable, *program],
@@ -204,7 +207,7 @@ class Rig:
             log=self.directory / f"engine-{len(self.engines) + 1}.log",
             directory=self.directory,
         )
-        self.engines.append(Engine(child))
+        self.engines.append(Engine(child, earlier))
         return self.engines[-1]
 
     def settings_environ(self) -> dict[str, str]:
@@ -232,22 +235,32 @@ class Rig:
         return until(condition, what, seconds, self.logs)
 
     def running(self, engine: Engine | None = None, seconds: float = START_SECONDS) -> None:
-        """Wait until every portfolio that is open has a snapshot; fail at once where the engine ends instead."""
+        """Wait until this engine has said that it runs, and there are snapshots; fail at once where it ends instead.
+
+        What an earlier engine left in the store is no sign of this one, which may not even listen to signals yet.
+        """
         watched = engine or self.engines[-1]
 
         def served() -> bool:
             if watched.child.exit_code() is not None:
                 pytest.fail(f"the engine ended with {watched.child.exit_code()}\n{self.logs()}", pytrace=False)
             with suppress(redis.RedisError):
-                return self.count() > 0 and self.beats("running")
+                begun = {beat["started_at_ns"] for beat in self._heartbeats()} - watched.earlier
+                return bool(begun) and self.count() > 0 and self.beats("running")
             return False
 
         self.until(served, "snapshot", seconds)
 
     def beats(self, state: str) -> bool:
         """Whether every worker that ever beat said so last."""
-        beats = [json.loads(beat) for beat in self.store.client.hvals(keys.ENGINE)]  # type: ignore[union-attr]
+        beats = self._heartbeats()
         return bool(beats) and all(beat["state"] == state for beat in beats)
+
+    def _heartbeats(self) -> list[dict[str, Any]]:
+        """The last of every worker; none while the store is away."""
+        with suppress(redis.RedisError):
+            return [json.loads(beat) for beat in self.store.client.hvals(keys.ENGINE)]  # type: ignore[union-attr]
+        return []
 
     def count(self) -> int:
         """Portfolios that have a snapshot."""
