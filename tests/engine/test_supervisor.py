@@ -137,7 +137,11 @@ pathlib.Path(sys.argv[1]).open("a").write("F" if sys.argv[3] == "True" else "x")
 LIVES = "import signal, sys; signal.signal(15, lambda *_: sys.exit(0))\n" + PROLOGUE + "time.sleep(60)"
 STUBBORN = "import signal; signal.signal(15, signal.SIG_IGN)\n" + PROLOGUE + "time.sleep(60)"
 DIES = PROLOGUE + "sys.exit(7)"
-GETS_SOMEWHERE = PROLOGUE + "pulse.progressed(); os.kill(os.getpid(), 9)"
+GETS_SOMEWHERE = LIVES.replace(
+    "time.sleep(60)",
+    "pulse.progressed()\nif pathlib.Path(sys.argv[1]).stat().st_size <= 20: os.kill(os.getpid(), 9)\ntime.sleep(60)",
+)
+"""Twenty times it is killed; then it lives."""
 POISONED = PROLOGUE + "pulse.progressed(); pulse.reading('portfolio-updates', 3, 41); os.kill(os.getpid(), 11)"
 CANNOT_GO_ON = PROLOGUE + "sys.exit(4)"
 SUPERSEDED = PROLOGUE + "sys.exit(5)"

@@ -266,7 +266,7 @@ class Rig:
         """Portfolios that have a snapshot."""
         return int(self.store.client.zcard(keys.by_risk()))  # type: ignore[arg-type]
 
-    def publishes(self, seconds: float = 15.0) -> float:
+    def publishes(self, seconds: float = 30.0) -> float:
         """Wait for the next snapshot that is announced; how long that took."""
         assert self.watcher is not None, "nobody watches"
         watcher, before, began = self.watcher, self.watcher.announced, time.monotonic()
