@@ -29,22 +29,34 @@ class EngineState:
         self._reading = asyncio.Lock()
         self._read_at_ns: int | None = None
         self._heartbeats: list[Heartbeat] = []
+        self._newest_ns: int | None = None
 
     async def crew(self) -> list[Heartbeat]:
         """The heartbeats of the present crew, by worker index. Empty where no engine was ever seen."""
         async with self._reading:
-            now_ns = self._clock()
-            if not self._heartbeats or self._read_at_ns is None or now_ns - self._read_at_ns >= READ_EVERY_NS:
+            if self._is_due():
                 # What was known ages while Redis is away, and turns stale by itself.
                 with contextlib.suppress(Unavailable):
                     self._heartbeats = await self._store.heartbeats()
+                    self._newest_ns = max((beat.beat_at_ns for beat in self._heartbeats), default=None)
                 self._read_at_ns = self._clock()
         return present_crew(self._heartbeats)
 
     async def is_stale(self) -> bool:
         """Whether the engine has been silent for longer than it may be."""
-        age_ns = await self.age_ns()
-        return age_ns is None or age_ns > self._stale_ns
+        if self._is_due():
+            await self.crew()
+        return self.stale_now()
+
+    def stale_now(self) -> bool:
+        """The same of the heartbeats known already: for whoever has no time to wait, while somebody else reads on."""
+        # The newest heartbeat of all is also the newest of the present crew.
+        return self._newest_ns is None or self._clock() - self._newest_ns > self._stale_ns
+
+    def _is_due(self) -> bool:
+        if not self._heartbeats or self._read_at_ns is None:
+            return True
+        return self._clock() - self._read_at_ns >= READ_EVERY_NS
 
     async def age_ns(self) -> int | None:
         """How long ago the newest heartbeat was; None where there is none."""

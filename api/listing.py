@@ -15,7 +15,7 @@ import binascii
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from redis.asyncio import Redis
@@ -71,8 +71,7 @@ class Selection:
         return score is not None and self.low <= score < self.high
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One id and the score it stood at when it was read (0 in lists by id)."""
 
     id: str
@@ -218,14 +217,14 @@ class Listing:
                 num=count + ties,
                 withscores=True,
             )
-            rows = [row for raw, score in found if _follows(row := Row(text(raw), score), start, descending)]
+            rows = [Row(text(raw), score) for raw, score in found]
+            if start is not None:
+                rows = [row for row in rows if _follows(row, start, descending)]
             if len(rows) >= count or len(found) < count + ties:
                 return rows[:count]
             ties *= 8
 
 
-def _follows(row: Row, start: Row | None, descending: bool) -> bool:
-    if start is None:
-        return True
+def _follows(row: Row, start: Row, descending: bool) -> bool:
     here, there = (row.score, row.id.encode()), (start.score, start.id.encode())
     return here < there if descending else here > there

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from api.gather import Strings
 from plimsoll import keys
 from plimsoll.errors import Unavailable
 from plimsoll.messages import (
@@ -43,8 +44,6 @@ HISTORY_MAX = 10_000
 _TIMEOUT_SECONDS = 5.0
 _NANOSECONDS_PER_MS = 1_000_000
 _AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
-
-_Message = TypeVar("_Message", bound=msgspec.Struct)
 
 
 class RiskFigures(msgspec.Struct, gc=False):
@@ -88,6 +87,7 @@ class SnapshotStore:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._strings = Strings(self._mget, BATCH)
         self._scenario_set: ScenarioSetRecord | None = None
 
     async def ping(self) -> None:
@@ -101,11 +101,11 @@ class SnapshotStore:
 
     async def risks(self, portfolio_ids: Sequence[str]) -> list[RiskSnapshot | None]:
         """The newest snapshot of each, in the order asked for."""
-        return await self._strings([keys.risk(each) for each in portfolio_ids], RiskSnapshot)
+        return await self._strings.get([keys.risk(each) for each in portfolio_ids], RiskSnapshot)
 
     async def risk_figures(self, portfolio_ids: Sequence[str]) -> list[RiskFigures | None]:
         """Value at risk and risk number of each, in the order asked for."""
-        return await self._strings([keys.risk(each) for each in portfolio_ids], RiskFigures)
+        return await self._strings.get([keys.risk(each) for each in portfolio_ids], RiskFigures)
 
     async def record(self, portfolio_id: str) -> PortfolioRecord | None:
         """A portfolio's positions as the engine applied them; None where there is none."""
@@ -113,7 +113,7 @@ class SnapshotStore:
 
     async def records(self, portfolio_ids: Sequence[str]) -> list[PortfolioRecord | None]:
         """The positions of each, in the order asked for."""
-        return await self._strings([keys.portfolio(each) for each in portfolio_ids], PortfolioRecord)
+        return await self._strings.get([keys.portfolio(each) for each in portfolio_ids], PortfolioRecord)
 
     async def marks(self, symbols: Iterable[str] | None = None) -> dict[str, Mark]:
         """The mark of each symbol that has one; every marked symbol where none is named."""
@@ -138,7 +138,7 @@ class SnapshotStore:
 
     async def backtest(self, portfolio_id: str) -> BacktestRecord | None:
         """A portfolio's live backtest; None before its first judged session."""
-        return (await self._strings([keys.backtest(portfolio_id)], BacktestRecord))[0]
+        return (await self._strings.get([keys.backtest(portfolio_id)], BacktestRecord))[0]
 
     async def scenario_set_id(self) -> str | None:
         """The id of the scenario set that new snapshots are computed under."""
@@ -185,10 +185,7 @@ class SnapshotStore:
         async with reaching_redis():
             return await self._redis.zscore(keys.ADVISORS, advisor_id) is not None
 
-    async def _strings(self, names: Sequence[str], kind: type[_Message]) -> list[_Message | None]:
-        found: list[_Message | None] = []
-        for start in range(0, len(names), BATCH):
-            async with reaching_redis():
-                values = await self._redis.mget(names[start : start + BATCH])
-            found += [None if raw is None else decode(raw, kind) for raw in values]
-        return found
+    async def _mget(self, names: Sequence[str]) -> list[bytes | None]:
+        async with reaching_redis():
+            found: Any = await self._redis.mget(names)
+        return cast("list[bytes | None]", found)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from graphql import Undefined
-from strawberry.extensions import MaxTokensLimiter
 from strawberry.printer import print_schema
+from strawberry.schema import Schema
 from strawberry.schema.config import StrawberryConfig
 
-from api.schema.execution import Executor, FreshOperation, PlimsollSchema, ToldOrMasked
+from api.schema.descriptions import describe
+from api.schema.execution import Executor
 from api.schema.mutations import Mutation
 from api.schema.queries import Query
 from api.schema.scalars import SEQUENCE, Sequence
 from api.schema.subscriptions import Subscription
 
-TOKENS_MAX = 2_000
-"""Tokens of one document: six times GraphiQL's introspection. 20,000 aliases would hold up the loop for seconds."""
 
-
-def _leave_out_null_defaults(schema: PlimsollSchema) -> None:
+def _leave_out_null_defaults(schema: Schema) -> None:
     """`after: String`, not `after: String = null`: what may be left out needs no default, and the contract has none."""
     for named in schema._schema.type_map.values():  # noqa: SLF001
         for field in getattr(named, "fields", {}).values():
@@ -26,15 +24,16 @@ def _leave_out_null_defaults(schema: PlimsollSchema) -> None:
                     default.default_value = Undefined
 
 
-schema = PlimsollSchema(
+schema = Schema(
     query=Query,
     mutation=Mutation,
     subscription=Subscription,
-    extensions=[lambda: MaxTokensLimiter(TOKENS_MAX), FreshOperation, ToldOrMasked],
     execution_context_class=Executor,
     config=StrawberryConfig(scalar_map={Sequence: SEQUENCE}),
 )
 _leave_out_null_defaults(schema)
+DESCRIBED = describe(schema._schema)  # noqa: SLF001
+"""Keys of the table of descriptions that were of use: all of them, or a test says which are not."""
 
 
 def sdl() -> str:

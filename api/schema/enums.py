@@ -28,8 +28,8 @@ strawberry.enum(
     RiskEventReason,
     description=(
         "SNAPSHOT: the present state, first. UPDATE: a newer one. RESYNC: the stream was interrupted and is whole "
-        "again; may repeat the last one. CLOSED: the portfolio is closed (or, among an advisor's, no longer theirs); "
-        "`risk` is the last one known."
+        "again, or `stale` changed; may repeat the last one. CLOSED: the portfolio is closed (or, among an advisor's, "
+        "no longer theirs); `risk` is the last one known."
     ),
 )
 strawberry.enum(

@@ -1,64 +1,69 @@
-"""How operations run: a context for each, errors told or masked, and a leak of graphql-core stopped.
+"""How operations run: errors told or masked, a short way for what is plain, and a leak of graphql-core stopped.
 
-An error that a caller can expect carries `extensions.code`: NOT_FOUND, BAD_INPUT (and `field`) or UNAVAILABLE. Any
-other is ours: it is logged in full under an id, and the caller is told that id and nothing else.
+An error that a caller can expect carries `extensions.code`: NOT_FOUND, BAD_INPUT (and `field`), FORBIDDEN or
+UNAVAILABLE; `classification` says in the words of graphql-java, which other tools know, where the caller is to blame.
+Any other is ours: it is logged in full under an id, and the caller is told that id and nothing else.
 """
 
 from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
 from typing import Any
 
 from graphql import GraphQLError
 from graphql.pyutils import RefMap
-from strawberry.extensions import MaskErrors, SchemaExtension
-from strawberry.schema import Schema
-from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
-from strawberry.types.execution import ExecutionContext
 
-from api.errors import BadInput, NotFound
+from api.errors import BadInput, Forbidden, NotFound
+from api.projection import Projections
 from api.schema.inputs import camel_case
-from api.schema.operation import Operation
+from plimsoll import logs
 from plimsoll.errors import Unavailable
 
 _log = logging.getLogger(__name__)
-_EXPECTED = (NotFound, BadInput, Unavailable)
-_TOLD_AS_IS = (GraphQLError, CannotGetOperationTypeError, InvalidOperationTypeError)
+_NOTHING = object()
+_CALLERS = {"classification": "ValidationError"}
 
 
-class PlimsollSchema(Schema):
-    """A schema whose errors are logged by `ToldOrMasked`, once."""
-
-    def process_errors(self, errors: list[GraphQLError], execution_context: ExecutionContext | None = None) -> None:
-        """Nothing: what a caller did wrong is no line in our log, and what we did wrong is logged with its id."""
-
-
-class FreshOperation(SchemaExtension):
-    """Gives each operation its own context. Strawberry makes one for a whole socket, and puts our backend in it."""
-
-    def on_operation(self) -> Iterator[None]:
-        """Before anything of the operation is read."""
-        self.execution_context.context = Operation(self.execution_context.context)
-        yield
-
-
-class ToldOrMasked(MaskErrors):
-    """Expected errors with their code; unexpected ones as an id that is in the log."""
-
-    def __init__(self) -> None:
-        super().__init__(should_mask_error=_is_ours)
-
-    def anonymise_error(self, error: GraphQLError) -> GraphQLError:
-        """The error as the caller may see it."""
-        message, extensions = _told(error.original_error)
-        return GraphQLError(message, nodes=error.nodes, source=error.source, path=error.path, extensions=extensions)
+def told_or_masked(error: GraphQLError) -> GraphQLError:
+    """An error as its caller may see it, one that is told already as it is. One of ours is logged here, once."""
+    if not _is_ours(error):
+        return error
+    message, extensions = _told(error.original_error)
+    return GraphQLError(message, error.nodes, error.source, error.positions, error.path, extensions=extensions)
 
 
 class Executor(StrawberryGraphQLCoreExecutionContext):
-    """graphql-core's executor without its leak."""
+    """graphql-core's executor without its leak, and with a short way for what is plain.
+
+    `projections` are those of the document; without them everything goes the long way.
+    """
+
+    projections: Projections | None = None
+
+    def complete_object_value(self, return_type: Any, field_details_list: Any, info: Any, *rest: Any) -> Any:  # noqa: ANN401  # graphql-core's own signature
+        """An object as it was selected. `rest` is path, result and position."""
+        if (written := self._projected(return_type, field_details_list, info, rest[1])) is not _NOTHING:
+            return written
+        return super().complete_object_value(return_type, field_details_list, info, *rest)
+
+    def complete_list_value(self, return_type: Any, field_details_list: Any, info: Any, *rest: Any) -> Any:  # noqa: ANN401  # graphql-core's own signature
+        """A list of what was selected. `rest` is path, result and position."""
+        if (written := self._projected(return_type, field_details_list, info, rest[1])) is not _NOTHING:
+            return written
+        return super().complete_list_value(return_type, field_details_list, info, *rest)
+
+    def _projected(self, kind: Any, details: Any, info: Any, value: Any) -> Any:  # noqa: ANN401
+        if self.projections is None:
+            return _NOTHING
+        read = self.projections.reader(kind, [each.node for each in details])
+        if read is None:
+            return _NOTHING
+        try:
+            return read(value, info)
+        except Exception:
+            return _NOTHING
 
     def build_per_event_executor(self, payload: Any) -> Any:  # noqa: ANN401  # graphql-core's own signature
         """The executor of one event of a subscription.
@@ -73,17 +78,21 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
 
 
 def _is_ours(error: GraphQLError) -> bool:
-    return error.original_error is not None and not isinstance(error.original_error, _TOLD_AS_IS)
+    """Whether an error comes from our code, and not from the document."""
+    return error.original_error is not None and not isinstance(error.original_error, GraphQLError)
 
 
 def _told(error: Exception | None) -> tuple[str, dict[str, Any]]:
     match error:
         case NotFound():
-            return str(error), {"code": "NOT_FOUND"}
+            return str(error), {"code": "NOT_FOUND", **_CALLERS}
+        case Forbidden():
+            return str(error), {"code": "FORBIDDEN", **_CALLERS}
         case BadInput():
-            return str(error), {"code": "BAD_INPUT", "field": camel_case(error.field)}
+            return str(error), {"code": "BAD_INPUT", "field": camel_case(error.field), **_CALLERS}
         case Unavailable():
             return str(error), {"code": "UNAVAILABLE", "dependency": error.dependency}
     error_id = secrets.token_hex(8)
     _log.error("internal error %s", error_id, exc_info=error, extra={"error_id": error_id})
-    return f"internal error {error_id}; the log knows more", {"code": "INTERNAL", "errorId": error_id}
+    request_id = {"requestId": logs.CONTEXT.get()["request_id"]} if "request_id" in logs.CONTEXT.get() else {}
+    return f"internal error {error_id}; the log knows more", {"code": "INTERNAL", "errorId": error_id, **request_id}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, ClassVar, Self, TypeAlias, cast
 
 import strawberry
 
@@ -23,6 +24,7 @@ from api.schema.inputs import PortfolioOrder, SectorShockInput, SymbolShockInput
 from api.schema.operation import Info
 from api.schema.risk_types import AggregateRisk, Alignment, RiskPoint, RiskSnapshot
 from api.schema.scalars import global_id, nanoseconds
+from api.schema.views import View
 from plimsoll import messages
 
 From: TypeAlias = Annotated[datetime | None, strawberry.argument(name="from")]
@@ -57,34 +59,38 @@ class PageInfo:
 
 
 @strawberry.type(description="What is owned together: the key of everything here.")
-class Portfolio(Node):
-    """Made from its positions or from its risk, whichever was read."""
+class Portfolio(View, Node):
+    """Read off its risk or, before the first of that, off its positions."""
 
     portfolio_id: strawberry.ID
     client_id: strawberry.ID | None
     risk_tolerance: RiskTolerance = strawberry.field(description="Shown beside the risk number, never bending it.")
-    advisor_id: strawberry.Private[str]
+
+    known: strawberry.Private[RiskSnapshot | None]
+
+    derived: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
+        "id": lambda view: global_id("Portfolio", view.message.portfolio_id)
+    }
 
     @classmethod
-    def of(cls, source: messages.PortfolioRecord | messages.RiskSnapshot) -> Portfolio:
-        """The portfolio that a message is about."""
-        return cls(
-            id=global_id("Portfolio", source.portfolio_id),
-            portfolio_id=strawberry.ID(source.portfolio_id),
-            client_id=None if source.client_id is None else strawberry.ID(source.client_id),
-            risk_tolerance=source.risk_tolerance,
-            advisor_id=source.advisor_id,
-        )
+    def of(cls, source: messages.PortfolioRecord | messages.RiskSnapshot, known: RiskSnapshot | None = None) -> Self:
+        """The portfolio that a message is about; `known` is its risk, where that was read already."""
+        view = cls.over(source)
+        view.known = known
+        return view
 
     @field
     def advisor(self) -> Advisor:
         """Whose portfolio it is."""
-        return Advisor.of(self.advisor_id)
+        return Advisor.of(self.message.advisor_id)
 
     @field
-    async def risk(self, info: Info) -> RiskSnapshot | None:
+    def risk(self, info: Info) -> RiskSnapshot | None:
         """The newest snapshot; null before the first. As `portfolioRisk`."""
-        return await read_risk(info, self.portfolio_id)
+        if self.known is not None:
+            return self.known
+        # GraphQL waits for what can be awaited. A page of portfolios has nothing to wait for, and is read at once.
+        return cast("RiskSnapshot | None", read_risk(info, self.portfolio_id))
 
     @field
     async def holdings(self, info: Info) -> list[Holding]:
@@ -111,6 +117,8 @@ class Portfolio(Node):
     @field
     async def alignment(self, info: Info) -> Alignment | None:
         """How its risk number compares with its client's tolerance; null while it has none. As `risk.alignment`."""
+        if self.known is not None:
+            return self.known.alignment
         snapshot = await info.context.risks.load(self.portfolio_id)
         return None if snapshot is None else Alignment.of(snapshot)
 
@@ -168,7 +176,14 @@ class PortfolioEdge:
     """A portfolio and its place in the list."""
 
     node: Portfolio
-    cursor: str
+    row: strawberry.Private[listing.Row]
+    page: strawberry.Private[listing.Page]
+
+    # No description: the type has said it.
+    @strawberry.field
+    def cursor(self) -> str:
+        """Made where it is asked for: most readers turn pages by `endCursor`."""
+        return self.page.cursor(self.row)
 
 
 @strawberry.type(description="One page of portfolios.")
@@ -306,11 +321,15 @@ async def read_page(
     info: Info, selection: listing.Selection, order: PortfolioOrder, first: int, after: str | None
 ) -> PortfolioConnection:
     """A page of portfolios. One that is closed between the index and its snapshot is left out."""
-    page = await info.context.backend.listing.portfolios(selection, order.value, first, after)
-    snapshots = await info.context.risks.load_many([row.id for row in page.rows])
+    backend = info.context.backend
+    page = await backend.listing.portfolios(selection, order.value, first, after)
+    snapshots = await backend.store.risks([row.id for row in page.rows])
+    now_ns, stale = backend.clock(), await backend.engine.is_stale()
     return PortfolioConnection(
         edges=[
-            PortfolioEdge(node=Portfolio.of(snapshot), cursor=page.cursor(row))
+            PortfolioEdge(
+                node=Portfolio.of(snapshot, RiskSnapshot.of(snapshot, now_ns, stale=stale)), row=row, page=page
+            )
             for row, snapshot in zip(page.rows, snapshots, strict=True)
             if snapshot is not None
         ],

@@ -6,14 +6,17 @@ positive. Value at risk and expected shortfall are positive for a loss; P&L and 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import strawberry
 
 from api import aggregates
+from api.listing import NUMBER_MAX, NUMBER_MIN
 from api.schema.enums import RiskBand, RiskTolerance, Verdict
 from api.schema.scalars import Sequence, at
+from api.schema.views import View
 from plimsoll import messages
 from plimsoll.risk import alignment
 from plimsoll.risk.score import risk_band
@@ -21,7 +24,10 @@ from plimsoll.risk.score import risk_band
 
 def band_of(number: int | None) -> RiskBand | None:
     """The band of a risk number, where there is one."""
-    return None if number is None else risk_band(number)
+    return None if number is None else _BANDS.get(number) or risk_band(number)
+
+
+_BANDS = {number: risk_band(number) for number in range(NUMBER_MIN, NUMBER_MAX + 1)}
 
 
 @strawberry.type(description="The client's tolerance beside the risk number. It never bends the number.")
@@ -49,7 +55,7 @@ class Alignment:
         "at risk and expected shortfall. Fractions are of market value and null where that is not positive."
     )
 )
-class RiskSnapshot:
+class RiskSnapshot(View):
     """A `messages.RiskSnapshot`, and how old it is for whoever asks."""
 
     portfolio_id: strawberry.ID
@@ -102,33 +108,30 @@ class RiskSnapshot:
     price_age_ms: float | None = strawberry.field(description="Age of the oldest price in it, at the time of reading.")
     calculation_time_ms: float
 
+    now_ns: strawberry.Private[int]
+    is_stale: strawberry.Private[bool]
+
+    derived: ClassVar[Mapping[str, Callable[[Any], Any]]] = {
+        "as_of": lambda view: at(view.message.as_of_ns),
+        "calculated_at": lambda view: at(view.message.calculated_at_ns),
+        "risk_band": lambda view: band_of(view.message.risk_number),
+        "alignment": lambda view: Alignment.of(view.message),
+        "stale": lambda view: view.is_stale,
+        "price_age_ms": lambda view: age_ms(view.message.oldest_price_ns, view.now_ns),
+    }
+
     @classmethod
     def of(cls, snapshot: messages.RiskSnapshot, now_ns: int, *, stale: bool) -> RiskSnapshot:
         """A snapshot as it stands at `now_ns`."""
-        oldest_ns = snapshot.oldest_price_ns
-        return cls(
-            portfolio_id=strawberry.ID(snapshot.portfolio_id),
-            advisor_id=strawberry.ID(snapshot.advisor_id),
-            client_id=None if snapshot.client_id is None else strawberry.ID(snapshot.client_id),
-            sequence=Sequence(snapshot.sequence),
-            as_of=at(snapshot.as_of_ns),
-            calculated_at=at(snapshot.calculated_at_ns),
-            scenario_set_id=strawberry.ID(snapshot.scenario_set_id),
-            risk_band=band_of(snapshot.risk_number),
-            alignment=Alignment.of(snapshot),
-            stale=stale,
-            price_age_ms=None if oldest_ns is None else (now_ns - oldest_ns) / 1e6,
-            **{name: getattr(snapshot, name) for name in _AS_THEY_ARE},
-        )
+        view = cls.over(snapshot)
+        view.now_ns = now_ns
+        view.is_stale = stale
+        return view
 
 
-_AS_THEY_ARE = (
-    "risk_tolerance", "market_value", "gross_exposure", "net_exposure", "long_exposure", "short_exposure", "cash",
-    "var_95", "var_99", "es_975", "var_95_fraction", "var_99_fraction", "es_975_fraction", "volatility",
-    "expected_return", "sharpe_ratio", "sortino_ratio", "beta", "tracking_error", "max_drawdown", "effective_names",
-    "risk_number", "risk_number_structural", "day_pnl", "method", "horizon_days", "observations",
-    "var_95_scenario_date", "coverage", "incomplete_symbols", "proxied_symbols", "calculation_time_ms",
-)  # fmt: skip
+def age_ms(time_ns: int | None, now_ns: int) -> float | None:
+    """How long ago something was, milliseconds; None where it never was."""
+    return None if time_ns is None else (now_ns - time_ns) / 1e6
 
 
 @strawberry.type(description="After minus before; null where either is.")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import strawberry
 
 from api import follow
+from api.backend import Backend
 from api.errors import require_identifier
 from api.listing import require_number
 from api.schema.described import subscription
 from api.schema.enums import AtRiskMove, RiskEventReason
 from api.schema.operation import Info
-from api.schema.portfolio_types import present
 from api.schema.risk_types import RiskSnapshot
 from api.schema.scalars import Sequence
 
@@ -37,6 +38,32 @@ class AtRiskChange:
     risk: RiskSnapshot
 
 
+Stream = AsyncGenerator[follow.RiskEvent, None] | AsyncGenerator[follow.AtRiskChange, None]
+
+
+def portfolio_stream(backend: Backend, arguments: Mapping[str, Any]) -> AsyncGenerator[follow.RiskEvent, None]:
+    """Events of one portfolio. Raises `BadInput`."""
+    return backend.follow.portfolio(require_identifier(arguments["portfolioId"], "portfolioId"))
+
+
+def advisor_stream(backend: Backend, arguments: Mapping[str, Any]) -> AsyncGenerator[follow.RiskEvent, None]:
+    """Events of an advisor's portfolios. Raises `BadInput`."""
+    return backend.follow.advisor(require_identifier(arguments["advisorId"], "advisorId"))
+
+
+def at_risk_stream(backend: Backend, arguments: Mapping[str, Any]) -> AsyncGenerator[follow.AtRiskChange, None]:
+    """Changes of the list of those at risk. Raises `BadInput`."""
+    return backend.follow.at_risk(require_number(arguments["riskThreshold"], "riskThreshold"))
+
+
+STREAMS: Mapping[str, Callable[[Backend, Mapping[str, Any]], Stream]] = {
+    "portfolioRisk": portfolio_stream,
+    "advisorRisk": advisor_stream,
+    "atRisk": at_risk_stream,
+}
+"""The stream behind each field below, from the field's arguments: whoever shares one stream among many begins here."""
+
+
 @strawberry.type
 class Subscription:
     """The live side of the contract. A slow reader sees fewer events, never stale ones."""
@@ -47,18 +74,16 @@ class Subscription:
 
         NOT_FOUND for an unknown portfolio.
         """
-        events = info.context.backend.follow.portfolio(require_identifier(portfolio_id, "portfolioId"))
-        async with aclosing(events):
+        async with aclosing(portfolio_stream(info.context.backend, {"portfolioId": portfolio_id})) as events:
             async for event in events:
-                yield await _risk_event(info, event)
+                yield _risk_event(event, *await _moment(info))
 
     @subscription
     async def advisor_risk(self, info: Info, advisor_id: strawberry.ID) -> AsyncGenerator[RiskEvent, None]:
         """Each present portfolio of an advisor, then all that changes. NOT_FOUND for an advisor without portfolios."""
-        events = info.context.backend.follow.advisor(require_identifier(advisor_id, "advisorId"))
-        async with aclosing(events):
+        async with aclosing(advisor_stream(info.context.backend, {"advisorId": advisor_id})) as events:
             async for event in events:
-                yield await _risk_event(info, event)
+                yield _risk_event(event, *await _moment(info))
 
     @subscription
     async def at_risk(self, info: Info, risk_threshold: int = 70) -> AsyncGenerator[AtRiskChange, None]:
@@ -68,16 +93,32 @@ class Subscription:
         below it, so that a price cannot make it come and go. `atRiskPortfolios` knows no past, and goes by the
         threshold alone.
         """
-        changes = info.context.backend.follow.at_risk(require_number(risk_threshold, "riskThreshold"))
-        async with aclosing(changes):
+        async with aclosing(at_risk_stream(info.context.backend, {"riskThreshold": risk_threshold})) as changes:
             async for change in changes:
-                yield AtRiskChange(change=change.change, risk=await present(info, change.risk))
+                yield _at_risk_change(change, *await _moment(info))
 
 
-async def _risk_event(info: Info, event: follow.RiskEvent) -> RiskEvent:
+def payload_of(event: follow.RiskEvent | follow.AtRiskChange, now_ns: int, stale: bool) -> RiskEvent | AtRiskChange:
+    """An event in words of the schema, as it stands at `now_ns`."""
+    if isinstance(event, follow.AtRiskChange):
+        return _at_risk_change(event, now_ns, stale)
+    return _risk_event(event, now_ns, stale)
+
+
+def _risk_event(event: follow.RiskEvent, now_ns: int, stale: bool) -> RiskEvent:
     previous = event.previous_sequence
     return RiskEvent(
         reason=event.reason,
         previous_sequence=None if previous is None else Sequence(previous),
-        risk=await present(info, event.risk),
+        risk=RiskSnapshot.of(event.risk, now_ns, stale=stale),
     )
+
+
+def _at_risk_change(change: follow.AtRiskChange, now_ns: int, stale: bool) -> AtRiskChange:
+    return AtRiskChange(change=change.change, risk=RiskSnapshot.of(change.risk, now_ns, stale=stale))
+
+
+async def _moment(info: Info) -> tuple[int, bool]:
+    """Now, and whether the engine is silent."""
+    backend = info.context.backend
+    return backend.clock(), await backend.engine.is_stale()
