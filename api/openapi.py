@@ -1,8 +1,10 @@
 """Typed handlers: one signature makes the route, its checks, and its place in the OpenAPI document.
 
-A handler is `async def name(backend, ...) -> Body`. A parameter named in the path is read from it, one named `body`
-from the request's JSON, any other from the query. What cannot be read is answered with 422 and the parameter's name
-before the handler runs. The document and the page at /docs follow from the signatures, so they cannot disagree.
+A handler is `async def name(backend, ...) -> Body`, and its backend shows what the caller may see. A parameter named in
+the path is read from it, one named `body` from the request's JSON, any other from the query. What cannot be read is
+answered with 422 and the parameter's name before the handler runs; what stands before every request adds statuses of
+its own (`guard`, `bodies`, `rates`). The document and the page at /docs follow from the
+signatures, so they cannot disagree.
 """
 
 from __future__ import annotations
@@ -10,9 +12,12 @@ from __future__ import annotations
 import html
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Any, get_type_hints
 
@@ -22,12 +27,20 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from api.errors import BadInput, NotFound
+from api.audit import Decision
+from api.backend import Backend
+from api.errors import BadInput, Contradiction, Forbidden, NotAdmitted, NotFound
+from api.identity import STRANGER, Caller, Role
+from api.negotiation import JSON, refused_content_type
+from api.roles import require_route
 from plimsoll.errors import BadMessage, Unavailable
 from plimsoll.messages import decode
 from plimsoll.refusals import in_words
 
 _ENCODER = msgspec.json.Encoder()
+_WHOLE_MAX = 2.0**63
+_ALWAYS = (421, 429, 500)
+"""Statuses that any route may answer: a Host that is none of ours, too many requests, an error of ours."""
 Handler = Callable[..., Awaitable[Any]]
 
 
@@ -54,12 +67,17 @@ class _Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One route. `errors` are the statuses it may answer besides 200; 422 is added where it takes anything."""
+    """One route, and for whom it is.
+
+    `errors` are the statuses it may answer besides 200; 422 is added where it takes anything, and 401 and 403 where
+    there is sign-in.
+    """
 
     method: str
     path: str
     handler: Handler
     tag: str
+    roles: frozenset[Role]
     errors: tuple[int, ...] = ()
     aliases: tuple[str, ...] = ()
     parameters: tuple[_Parameter, ...] = field(init=False)
@@ -82,19 +100,54 @@ class Endpoint:
         return [Route(path, self._answer, methods=[self.method]) for path in (self.path, *self.aliases)]
 
     async def _answer(self, request: Request) -> Response:
+        backend: Backend = request.app.state.backend
+        # Whoever is not known here came past the door, and may nothing.
+        caller: Caller = getattr(request.state, "caller", STRANGER)
+        told = partial(backend.audit.record, caller, "http", f"{self.method} {self.path}", (), _ids(request))
+        try:
+            require_route(caller, self.roles, f"{self.method} {self.path}")
+        except Forbidden:
+            told(Decision.FORBIDDEN)
+            raise
+        told()
         arguments = {each.name: await _read(each, request) for each in self.parameters}
-        answer = await self.handler(request.app.state.backend, **arguments)
+        answer = await self.handler(backend.seen_by(caller), **arguments)
+        if isinstance(answer, StreamingResponse):
+            answer.body_iterator = _while_admitted(answer.body_iterator, backend, caller, told)
         if isinstance(answer, Response):
-            return answer
+            # Nobody reads the body of an answer to HEAD, so a stream would never end.
+            return Response(headers=answer.headers) if request.method == "HEAD" and _streams(self) else answer
         return Response(_ENCODER.encode(answer), media_type="application/json")
+
+
+async def _while_admitted(
+    chunks: AsyncIterable[Any], backend: Backend, caller: Caller, told: Callable[[Decision], None]
+) -> AsyncGenerator[Any, None]:
+    """A stream for as long as its reader would still be let in: asked before each chunk, and streams ping."""
+    try:
+        async for chunk in chunks:
+            if not await backend.admission.still(caller):
+                return
+            yield chunk
+    finally:
+        told(Decision.ENDED)
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
+
+
+def _ids(request: Request) -> list[str]:
+    """What was asked for by name, in the path or in the query."""
+    stated: Iterable[tuple[str, str]] = (*request.path_params.items(), *request.query_params.items())
+    return [value for name, value in stated if name.endswith("_id")]
 
 
 async def _read(parameter: _Parameter, request: Request) -> Any:  # noqa: ANN401  # whatever the handler declared
     if parameter.place == "body":
-        try:
-            return decode(await request.body(), parameter.kind)
-        except BadMessage as error:
-            raise BadInput(error.field or parameter.name, error.detail) from None
+        content_type = request.headers.get("content-type")
+        # Older clients leave it out. A page of another site cannot: its browser would say what a form says.
+        if content_type is not None and (reason := refused_content_type(content_type.encode("latin-1"))):
+            raise HTTPException(415, reason, {"accept": JSON})
+        return _stated(await request.body(), parameter)
     source: Mapping[str, str] = request.path_params if parameter.place == "path" else request.query_params
     text = source.get(parameter.name)
     if text is None:
@@ -107,6 +160,29 @@ async def _read(parameter: _Parameter, request: Request) -> Any:  # noqa: ANN401
         raise BadInput(parameter.name, in_words(str(error))) from None
 
 
+def _stated(body: bytes, parameter: _Parameter) -> Any:  # noqa: ANN401  # whatever the handler declared
+    try:
+        return decode(body, parameter.kind)
+    except BadMessage as error:
+        refused = BadInput(error.field or parameter.name, error.detail)
+    try:
+        # To JSON, and to whoever reads our document, 651.0 is a whole number; to the decoder it is none.
+        return decode(msgspec.json.encode(_whole(msgspec.json.decode(body))), parameter.kind)
+    except (BadMessage, ValueError, RecursionError):
+        raise refused from None
+
+
+def _whole(value: Any) -> Any:  # noqa: ANN401  # any JSON
+    match value:
+        case float() if value.is_integer() and abs(value) < _WHOLE_MAX:
+            return int(value)
+        case list():
+            return [_whole(each) for each in value]
+        case dict():
+            return {name: _whole(each) for name, each in value.items()}
+    return value
+
+
 # --- errors -----------------------------------------------------------------------------------------------------------
 
 
@@ -116,29 +192,36 @@ def error_response(status: int, detail: str, headers: Mapping[str, str] | None =
     return Response(_ENCODER.encode(body), status_code=status, headers=headers, media_type="application/json")
 
 
-async def told(_request: Request, error: Exception) -> Response:
+async def told(_request: Request | None, error: Exception) -> Response:
     """What a caller is told of each kind of error."""
-    match error:
-        case HTTPException():
-            return error_response(error.status_code, error.detail, error.headers)
-        case NotFound():
-            return error_response(404, str(error))
-        case BadInput():
-            return error_response(422, str(error))
-        case Unavailable():
-            return error_response(503, str(error), {"Retry-After": "1"})
-    return error_response(500, "internal error; the log knows more")
+    if isinstance(error, HTTPException):
+        return error_response(error.status_code, error.detail, error.headers)
+    status = next((status for kind, status in _STATUSES.items() if isinstance(error, kind)), None)
+    if status is None:
+        raise error
+    headers = {"Retry-After": "1"} if isinstance(error, Unavailable) else None
+    if isinstance(error, NotAdmitted):
+        headers = {"WWW-Authenticate": error.challenge}
+    return error_response(status, str(error), headers)
 
 
-HANDLED = dict.fromkeys((HTTPException, NotFound, BadInput, Unavailable, Exception), told)
-"""Starlette's `exception_handlers`."""
+_STATUSES = {NotAdmitted: 401, Forbidden: 403, NotFound: 404, Contradiction: 409, BadInput: 422, Unavailable: 503}
+"""The more special kind before the general one."""
+HANDLED = dict.fromkeys((HTTPException, *_STATUSES), told)
+"""Starlette's `exception_handlers`. Any other error is ours, and `guard` says so."""
 
 
 # --- the document -----------------------------------------------------------------------------------------------------
 
 
-def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of these endpoints."""
+_SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+
+
+def document(endpoints: Iterable[Endpoint], *, sign_in: bool) -> dict[str, Any]:
+    """The OpenAPI 3.1 document of these endpoints, as they are with sign-in or without."""
     endpoints = list(endpoints)
     types = [ErrorBody]
     for each in endpoints:
@@ -151,30 +234,43 @@ def document(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
             operation_id = each.handler.__name__ + (f"_alias_{index}" if index else "")
             paths.setdefault(path, {})[each.method.lower()] = {
                 "operationId": operation_id,
-                **_operation(each, schema_of),
+                **_operation(each, schema_of, sign_in=sign_in),
             }
+    security = {"securitySchemes": _SECURITY} if sign_in else {}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Plimsoll",
             "version": "1",
+            "license": {"name": "MIT", "identifier": "MIT"},
             "description": "Live portfolio risk. The same answers, and more, are at /graphql.",
         },
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components} | security,
     }
 
 
-def _operation(each: Endpoint, schema_of: Mapping[str, Any]) -> dict[str, Any]:
+def _operation(each: Endpoint, schema_of: Mapping[str, Any], *, sign_in: bool) -> dict[str, Any]:
     answer = (
         {"text/event-stream": {}} if _streams(each) else {"application/json": {"schema": schema_of[_key(each.returns)]}}
     )
     error = {"application/json": {"schema": schema_of[_key(ErrorBody)]}}
-    statuses = sorted({*each.errors, *([422] if each.parameters else [])})
+    roles = f"\n\nFor {' and '.join(sorted(each.roles))}." if sign_in else ""
+    places = {parameter.place for parameter in each.parameters}
+    statuses = sorted(
+        {
+            *_ALWAYS,
+            *each.errors,
+            *([422] if places else []),
+            *([401, 403] if sign_in else []),
+            *([403] if each.method != "GET" else []),
+            *([413, 415] if "body" in places else []),
+        }
+    )
     operation: dict[str, Any] = {
         "tags": [each.tag],
         "summary": (inspect.getdoc(each.handler) or "").split("\n")[0],
-        "description": inspect.getdoc(each.handler) or "",
+        "description": (inspect.getdoc(each.handler) or "") + roles,
         "parameters": [
             {
                 "name": parameter.name,
@@ -188,6 +284,8 @@ def _operation(each: Endpoint, schema_of: Mapping[str, Any]) -> dict[str, Any]:
         "responses": {"200": {"description": "OK", "content": answer}}
         | {str(status): {"description": HTTPStatus(status).phrase, "content": error} for status in statuses},
     }
+    if sign_in:
+        operation["security"] = [{scheme: []} for scheme in _SECURITY]
     for parameter in each.parameters:
         if parameter.place == "body":
             content = {"application/json": {"schema": schema_of[_key(parameter.kind)]}}
@@ -216,6 +314,10 @@ _STYLE = (
     "pre{overflow-x:auto;padding:.7rem;border:1px solid;border-radius:6px}table{border-collapse:collapse}"
     "td,th{padding:.2rem .8rem .2rem 0;text-align:left;vertical-align:top}section{border-top:1px solid;margin-top:2rem}"
 )
+_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def page(spec: Mapping[str, Any], base_url: str) -> HTMLResponse:
@@ -228,7 +330,8 @@ def page(spec: Mapping[str, Any], base_url: str) -> HTMLResponse:
     return HTMLResponse(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Plimsoll REST API</title><style>{_STYLE}</style>'
         f"<h1>Plimsoll REST API</h1><p>{html.escape(spec['info']['description'])} "
-        'The same as a document: <a href="/openapi.json">openapi.json</a>.</p>' + "".join(sections) + "</html>"
+        'The same as a document: <a href="/openapi.json">openapi.json</a>.</p>' + "".join(sections) + "</html>",
+        headers={"content-security-policy": _POLICY},
     )
 
 

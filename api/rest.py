@@ -12,10 +12,11 @@ from msgspec import Meta
 from starlette.responses import StreamingResponse
 
 from api.backend import Backend
-from api.errors import BadInput, NotFound
-from api.follow import RiskEvent
+from api.errors import BadInput
+from api.follow import RiskEvent, unknown_advisor, unknown_portfolio
 from api.listing import NUMBER_MAX, NUMBER_MIN, Selection
 from api.openapi import Endpoint
+from api.roles import EVERYONE, OPERATORS, READERS
 from api.schema.scalars import at
 from api.updates import Simulation
 from plimsoll.errors import PlimsollError
@@ -234,11 +235,14 @@ async def simulate_portfolio_update(
 
 
 async def update_portfolio(backend: Backend, body: UpdateRequest) -> UpdateBody:
-    """State a whole portfolio, as on the topic. Answers after Kafka has acknowledged it."""
+    """State a whole portfolio, as on the topic. Answers after Kafka has acknowledged it.
+
+    It has 10,000 positions at most, one a symbol, and its body a million bytes.
+    """
     try:
         accepted = await backend.updates.update(body.portfolio)
     except BadInput as error:
-        raise BadInput(f"portfolio.{error.field}", error.detail) from error
+        raise type(error)(f"portfolio.{error.field}", error.detail) from error
     return UpdateBody(
         status="success",
         message=f"portfolio update {accepted.at.topic}/{accepted.at.partition}/{accepted.at.offset} is published",
@@ -268,34 +272,35 @@ async def stream_risk_updates(
 
 
 ENDPOINTS = (
-    Endpoint("GET", "/health", health, "Monitoring"),
-    Endpoint("GET", "/risk/{portfolio_id}", portfolio_risk, "Risk", (404, 503)),
-    Endpoint("GET", "/portfolios/at-risk", portfolios_at_risk, "Risk", (503,)),
-    Endpoint("GET", "/advisor/{advisor_id}/portfolios", advisor_portfolios, "Risk", (404, 503)),
-    Endpoint("GET", "/metrics/summary", metrics_summary, "Monitoring", (503,)),
-    Endpoint("GET", "/stream/risk-updates", stream_risk_updates, "Risk", (404, 503)),
+    Endpoint("GET", "/health", health, "Monitoring", EVERYONE),
+    Endpoint("GET", "/risk/{portfolio_id}", portfolio_risk, "Risk", READERS, (404, 503)),
+    Endpoint("GET", "/portfolios/at-risk", portfolios_at_risk, "Risk", READERS, (503,)),
+    Endpoint("GET", "/advisor/{advisor_id}/portfolios", advisor_portfolios, "Risk", READERS, (404, 503)),
+    Endpoint("GET", "/metrics/summary", metrics_summary, "Monitoring", READERS, (503,)),
+    Endpoint("GET", "/stream/risk-updates", stream_risk_updates, "Risk", READERS, (404, 503)),
     Endpoint(
         "POST",
         "/simulate/portfolio-update",
         simulate_portfolio_update,
         "Changes",
-        (503,),
+        OPERATORS,
+        (409, 503),
         aliases=("/simulate/portfolio", "/portfolio/simulate"),
     ),
-    Endpoint("POST", "/portfolio/update", update_portfolio, "Changes", (413, 503)),
+    Endpoint("POST", "/portfolio/update", update_portfolio, "Changes", OPERATORS, (409, 503)),
 )
 
 
 async def _known_risk(backend: Backend, portfolio_id: str) -> RiskSnapshot:
     snapshot = await backend.store.risk(portfolio_id)
     if snapshot is None:
-        raise NotFound(f"no risk is known of portfolio {portfolio_id!r}; check the id, or wait for its first update")
+        raise unknown_portfolio(portfolio_id)
     return snapshot
 
 
 async def _require_advisor(backend: Backend, advisor_id: str) -> None:
     if not await backend.store.is_advisor(advisor_id):
-        raise NotFound(f"advisor {advisor_id!r} has no portfolios; check the id")
+        raise unknown_advisor(advisor_id)
 
 
 async def _sse(events: AsyncGenerator[RiskEvent, None], backend: Backend) -> AsyncGenerator[bytes, None]:

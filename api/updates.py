@@ -19,11 +19,11 @@ from weakref import WeakValueDictionary
 
 from msgspec.structs import replace
 
-from api.errors import BadInput, NotFound, require_identifier
+from api.errors import BadInput, Contradiction, NotFound, require_identifier
 from api.publisher import Acknowledged, Publisher
 from api.snapshots import SnapshotStore
 from plimsoll import topics
-from plimsoll.errors import BadMessage
+from plimsoll.errors import BadMessage, Reason
 from plimsoll.messages import (
     POSITIONS_MAX,
     PRICE_MAX,
@@ -112,7 +112,11 @@ class Updates:
             present = await self._present(portfolio_id)
             seed = self._draw_seed() if simulation.seed is None else simulation.seed
             changed = simulated(present and present.update, simulation, seed, self._clock())
-            return await self._publish(changed, present and present.partition)
+            try:
+                return await self._publish(changed, present and present.partition)
+            except BadInput as error:
+                # The trades were fine by themselves: it is with what is held that they cannot be.
+                raise Contradiction(error.field, error.detail) from error
 
     async def update(self, update: PortfolioUpdate) -> Accepted:
         """State a whole portfolio. Raises `BadInput`, `Unavailable`."""
@@ -174,7 +178,8 @@ def checked(update: PortfolioUpdate, now_ns: int) -> bytes:
         # What the types of its fields demand (identifiers, lengths) is checked where they are read.
         decode_portfolio_update(update.id.encode(), raw, now_ns)
     except BadMessage as error:
-        raise BadInput(error.field or "portfolio", error.detail) from error
+        kind = Contradiction if error.reason in (Reason.DUPLICATE_SYMBOL, Reason.FUTURE) else BadInput
+        raise kind(error.field or "portfolio", error.detail) from error
     return raw
 
 

@@ -32,7 +32,7 @@ from plimsoll.refusals import (
 
 Identifier = Annotated[str, Meta(pattern=IDENTIFIER_PATTERN)]
 """A portfolio, advisor, client or symbol. It becomes a key, a channel and a log field, so nothing else is let in."""
-CheckedIdentifier = str
+CheckedIdentifier = Annotated[str, Meta(extra_json_schema={"pattern": IDENTIFIER_PATTERN})]
 """The same, checked by `decode_portfolio_update` instead of by its type: a regular expression for each symbol of an
 update would take longer than all the rest of decoding it."""
 
@@ -53,6 +53,14 @@ class RiskTolerance(StrEnum):
     CONSERVATIVE = "Conservative"
     MODERATE = "Moderate"
     AGGRESSIVE = "Aggressive"
+
+
+_DAY = r"((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"  # of every year
+_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?"
+Iso8601 = Annotated[
+    str, Meta(extra_json_schema={"pattern": rf"^(197[1-9]|19[89][0-9]|[2-9][0-9]{{3}})-{_DAY}T{_TIME}$"})
+]
+"""A time as text. The pattern is for readers of our documents, and one of several forms that `event_time_ns` reads."""
 
 
 # --- from outside -----------------------------------------------------------------------------------------------------
@@ -79,10 +87,10 @@ class PortfolioUpdate(Struct, frozen=True, gc=False):
     risk_tolerance: RiskTolerance = RiskTolerance.MODERATE
     account_type: Annotated[str, Meta(max_length=64)] | None = None
     cash: Annotated[float, Meta(ge=-CASH_MAX, le=CASH_MAX)] = 0.0
-    currency: str | None = None
+    currency: Annotated[str, Meta(extra_json_schema={"const": REPORTING_CURRENCY})] | None = None
     version: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None
     total_value: float | None = None
-    timestamp: float | str | None = None
+    timestamp: Annotated[float, Meta(extra_json_schema={"minimum": 0})] | Iso8601 | None = None
 
 
 class MarketTick(Struct, frozen=True, gc=False):

@@ -68,12 +68,14 @@ _BRACKET = re.compile(rb"[\[\]{}]")
 
 
 def _nesting(raw: bytes) -> int:
-    """A bound on how deep the brackets nest, by counting; strings are not looked into, so it may be too high."""
+    """A bound on how deep the brackets nest, as far as it matters; strings are not looked into, so it may be high."""
     depth = deepest = 0
-    for bracket in _BRACKET.findall(raw):
-        if bracket in b"[{":
+    for bracket in _BRACKET.finditer(raw):
+        if bracket[0] in b"[{":
             depth += 1
             deepest = max(deepest, depth)
+            if deepest > NESTING_MAX:
+                break
         else:
             depth -= 1
     return deepest
