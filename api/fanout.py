@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,6 +33,8 @@ SUBSCRIBED_WITHIN_SECONDS = 5.0
 QUIET_SECONDS = 5.0
 """A silent connection is asked whether it lives after this, and given up after as long again."""
 RETRY_SECONDS_MAX = 2.0
+THIS_SERVER = "this server"
+"""What is unavailable where the process stops."""
 
 _HEARD = ("subscribe", "psubscribe", "message", "pmessage")
 _log = logging.getLogger(__name__)
@@ -50,7 +52,12 @@ class Gap:
     """Something may have been missed: read the store again. Older news of the mailbox has been dropped."""
 
 
-News = RiskSnapshot | Moved | Closed | Gap
+@dataclass(frozen=True, slots=True)
+class Restate:
+    """The engine fell silent, or came back: what was told last has to be told again, as it looks now."""
+
+
+News = RiskSnapshot | Moved | Closed | Gap | Restate
 
 
 @dataclass(slots=True)
@@ -70,10 +77,14 @@ class Traffic:
 class Mailbox:
     """What one reader has yet to read. Bounded by the portfolios it watches; the newest of each gives way to newer."""
 
-    def __init__(self, channel: str, portfolio_id: str | None, traffic: Traffic) -> None:
+    __slots__ = ("_arrived", "_ended", "_gap", "_restate", "_stale", "_traffic", "_waiting", "channel", "portfolio_id")
+
+    def __init__(self, channel: str, portfolio_id: str | None, traffic: Traffic, *, stale: bool = False) -> None:
         self.channel = channel
         self.portfolio_id = portfolio_id
         self._traffic = traffic
+        self._stale = stale
+        self._restate = False
         self._waiting: dict[str, News] = {}
         self._gap = False
         self._ended = False
@@ -92,6 +103,13 @@ class Mailbox:
         self._gap = True
         self._arrived.set()
 
+    def put_state(self, *, stale: bool) -> None:
+        """Say whether the engine is silent. Its reader hears of it when that is not what it was told before."""
+        if stale != self._stale:
+            self._stale = stale
+            self._restate = True
+            self._arrived.set()
+
     def put_end(self) -> None:
         """Say that nothing comes any more."""
         self._ended = True
@@ -104,14 +122,17 @@ class Mailbox:
         """
         await self._arrived.wait()
         if self._ended:
-            raise Unavailable("this server", "it stops; subscribe again, and another one answers")
+            raise Unavailable(THIS_SERVER, "it stops; subscribe again, and another one answers")
         if self._gap:
             self._gap = False
             news: News = Gap()
+        elif self._restate:
+            self._restate = False
+            news = Restate()
         else:
             # One at a time: what stays may still be replaced by newer while the reader is busy with this.
             news = self._waiting.pop(next(iter(self._waiting)))
-        if not self._waiting and not self._gap:
+        if not self._waiting and not self._gap and not self._restate:
             self._arrived.clear()
         return news
 
@@ -140,8 +161,10 @@ class _Channel:
             if not readers:
                 del self.one_portfolio[mailbox.portfolio_id]
 
-    def readers_of(self, portfolio_id: str) -> set[Mailbox]:
-        return self.everything | self.one_portfolio.get(portfolio_id, set())
+    def readers_of(self, portfolio_id: str) -> Collection[Mailbox]:
+        own = self.one_portfolio.get(portfolio_id, ())
+        # Most have only one kind of reader, and no set has to be made for them.
+        return (*self.everything, *own) if self.everything and own else own or self.everything
 
     def readers(self) -> set[Mailbox]:
         return self.everything.union(*self.one_portfolio.values())
@@ -154,12 +177,18 @@ class _Channel:
 class Fanout:
     """The process's one subscriber. `run` it as long as the process lives; readers `watch`."""
 
-    def __init__(self, redis_url: str, jitter: Callable[[], float] = random.random) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        jitter: Callable[[], float] = random.random,
+        is_stale: Callable[[], bool] = lambda: False,
+    ) -> None:
         # No retries of its own: a connection that comes back by itself comes back with a silent gap.
         self._redis: Redis = Redis.from_url(
             redis_url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=QUIET_SECONDS, health_check_interval=0
         )
         self._jitter = jitter
+        self._is_stale = is_stale
         self._channels: dict[str, _Channel] = {}
         self._changed = asyncio.Event()
         self._ended = False
@@ -178,7 +207,7 @@ class Fanout:
         Inside, Redis has confirmed the channel: what is published from now on arrives, or a `Gap` does. Raises
         `Unavailable` where Redis confirms nothing within five seconds.
         """
-        mailbox = Mailbox(channel, portfolio_id, self.traffic)
+        mailbox = Mailbox(channel, portfolio_id, self.traffic, stale=self._is_stale())
         if self._ended:
             mailbox.put_end()
         entry = self._channels.setdefault(channel, _Channel())
@@ -195,6 +224,12 @@ class Fanout:
             if entry.unread and self._channels.get(channel) is entry:
                 del self._channels[channel]
                 self._changed.set()
+
+    def tell_state(self, *, stale: bool) -> None:
+        """Tell every reader whether the engine is silent."""
+        for channel in self._channels.values():
+            for mailbox in channel.readers():
+                mailbox.put_state(stale=stale)
 
     def end(self) -> None:
         """Tell every reader, and whoever comes yet, that this process stops."""

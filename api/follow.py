@@ -2,7 +2,8 @@
 
 The order is a rule in the data. We subscribe before we read; a snapshot published in between is met twice and dropped
 by its sequence, where the other order would miss it. Events of one portfolio therefore carry strictly growing
-sequences, except that a RESYNC may repeat the last one: it says that the stream was interrupted and is whole again.
+sequences, except that a RESYNC may repeat the last one: it says that the stream was interrupted and is whole again, or
+that the engine fell silent or came back, so that what was told last looks otherwise now (`stale`).
 Nothing here knows GraphQL or HTTP: the streams serve both.
 """
 
@@ -16,7 +17,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from api.errors import NotFound
-from api.fanout import Closed, Fanout, Gap, Mailbox
+from api.fanout import Closed, Fanout, Gap, Mailbox, Restate
 from api.listing import NUMBER_MIN, Listing, Selection
 from api.snapshots import SnapshotStore
 from plimsoll import keys
@@ -67,6 +68,16 @@ def is_newer(snapshot: RiskSnapshot, than: RiskSnapshot | None) -> bool:
     return than is None or int(snapshot.sequence) > int(than.sequence)
 
 
+def unknown_portfolio(portfolio_id: str) -> NotFound:
+    """What is said of a portfolio that has no snapshot, or none for whoever asks."""
+    return NotFound(f"no risk is known of portfolio {portfolio_id!r}; check the id, or wait for its first update")
+
+
+def unknown_advisor(advisor_id: str) -> NotFound:
+    """What is said of an advisor without portfolios, or of one who is not for whoever asks."""
+    return NotFound(f"advisor {advisor_id!r} has no portfolios; check the id")
+
+
 class Follow:
     """Streams over the fan-out and the store. Ids must be identifiers."""
 
@@ -108,9 +119,7 @@ class Follow:
                             yield event
                             last = event.risk
         if last is None:
-            raise NotFound(
-                f"no risk is known of portfolio {portfolio_id!r}; check the id, or wait for its first update"
-            )
+            raise unknown_portfolio(portfolio_id)
 
     async def _at_one_advisor(self, mailbox: Mailbox, last: RiskSnapshot) -> AsyncGenerator[RiskEvent | Moved, None]:
         """What one advisor's channel says of one portfolio, until it is closed or moves (a `Moved`, at the end)."""
@@ -125,6 +134,8 @@ class Follow:
                 case Moved() as moved:
                     yield moved
                     return
+                case Restate():
+                    yield RiskEvent(RiskEventReason.RESYNC, last.sequence, last)
                 case Gap():
                     event = await self._after_gap(last)
                     if event is not None:
@@ -151,7 +162,7 @@ class Follow:
         Raises `NotFound` before the first event for an advisor without portfolios, and `Unavailable`.
         """
         if not await self._store.is_advisor(advisor_id):
-            raise NotFound(f"advisor {advisor_id!r} has no portfolios; check the id")
+            raise unknown_advisor(advisor_id)
         async with aclosing(self._all(advisor_id)) as events:
             async for event in events:
                 yield event
@@ -165,8 +176,7 @@ class Follow:
     async def _all(self, advisor_id: str | None) -> AsyncGenerator[RiskEvent, None]:
         """All portfolios of an advisor, or of everyone."""
         last: dict[str, RiskSnapshot] = {}
-        channel = keys.ALL_RISK_CHANNELS if advisor_id is None else keys.risk_channel(advisor_id)
-        async with self._fanout.watch(channel) as mailbox:
+        async with self._fanout.watch(_channel(advisor_id)) as mailbox:
             for current in await self._present(Selection(advisor_id)):
                 last[current.portfolio_id] = current
                 yield RiskEvent(RiskEventReason.SNAPSHOT, None, current)
@@ -180,16 +190,21 @@ class Follow:
                     case Closed(portfolio_id=portfolio_id) | Moved(portfolio_id=portfolio_id):
                         if gone := last.pop(portfolio_id, None):
                             yield RiskEvent(RiskEventReason.CLOSED, gone.sequence, gone)
-                    case Gap():
-                        for event in await self._all_after_gap(advisor_id, last):
+                    case (Gap() | Restate()) as interruption:
+                        for event in await self._all_again(interruption, advisor_id, last):
                             yield event
+
+    async def _all_again(
+        self, interruption: Gap | Restate, advisor_id: str | None, last: dict[str, RiskSnapshot]
+    ) -> list[RiskEvent]:
+        if isinstance(interruption, Gap):
+            return await self._all_after_gap(advisor_id, last)
+        return [RiskEvent(RiskEventReason.RESYNC, known.sequence, known) for known in last.values()]
 
     async def _all_after_gap(self, advisor_id: str | None, last: dict[str, RiskSnapshot]) -> list[RiskEvent]:
         present = await _patiently(lambda: self._present(Selection(advisor_id)))
         missing = sorted(last.keys() - {current.portfolio_id for current in present})
-        left = await _patiently(
-            lambda: self._gone(missing, stays=lambda risk: advisor_id is None or risk.advisor_id == advisor_id)
-        )
+        left = await _patiently(lambda: self._gone(missing, stays=lambda risk: _is_of(risk, advisor_id)))
         events = []
         for current in present:
             known = last.get(current.portfolio_id)
@@ -205,9 +220,15 @@ class Follow:
         Who is at risk stays so until the number falls below the band under the threshold (`score.is_at_risk`), so a
         price cannot make a portfolio enter and leave. Raises `Unavailable`.
         """
+        async with aclosing(self._at_risk(threshold, None)) as changes:
+            async for change in changes:
+                yield change
+
+    async def _at_risk(self, threshold: int, advisor_id: str | None) -> AsyncGenerator[AtRiskChange, None]:
+        """The same among an advisor's portfolios or among everyone's. Who leaves the advisor has LEFT."""
         inside: dict[str, RiskSnapshot] = {}
-        async with self._fanout.watch(keys.ALL_RISK_CHANNELS) as mailbox:
-            for change in await self._at_risk_now(threshold, inside):
+        async with self._fanout.watch(_channel(advisor_id)) as mailbox:
+            for change in await self._at_risk_now(threshold, advisor_id, inside):
                 yield change
             while True:
                 match await mailbox.take():
@@ -215,20 +236,32 @@ class Follow:
                         crossing = _crossing(snapshot, threshold, inside)
                         if crossing is not None:
                             yield crossing
-                    case Closed(portfolio_id=portfolio_id):
+                    case Moved() if advisor_id is None:
+                        pass  # Everyone's portfolios are still everyone's.
+                    case Closed(portfolio_id=portfolio_id) | Moved(portfolio_id=portfolio_id):
                         if gone := inside.pop(portfolio_id, None):
                             yield AtRiskChange(AtRiskMove.LEFT, gone)
-                    case Gap():
-                        for change in await _patiently(lambda: self._at_risk_now(threshold, inside)):
+                    case (Gap() | Restate()) as interruption:
+                        for change in await self._at_risk_again(interruption, threshold, advisor_id, inside):
                             yield change
 
-    async def _at_risk_now(self, threshold: int, inside: dict[str, RiskSnapshot]) -> list[AtRiskChange]:
+    async def _at_risk_again(
+        self, interruption: Gap | Restate, threshold: int, advisor_id: str | None, inside: dict[str, RiskSnapshot]
+    ) -> list[AtRiskChange]:
+        if isinstance(interruption, Gap):
+            return await _patiently(lambda: self._at_risk_now(threshold, advisor_id, inside))
+        return [AtRiskChange(AtRiskMove.UPDATED, risk) for risk in inside.values()]
+
+    async def _at_risk_now(
+        self, threshold: int, advisor_id: str | None, inside: dict[str, RiskSnapshot]
+    ) -> list[AtRiskChange]:
         """Bring `inside` up to the store, and say what that changes."""
         # Down to the end of the band: who is in it stays inside, and who was not stays out.
-        present = await self._present(Selection(min_risk_number=max(threshold - HYSTERESIS, NUMBER_MIN)))
+        present = await self._present(Selection(advisor_id, min_risk_number=max(threshold - HYSTERESIS, NUMBER_MIN)))
         missing = inside.keys() - {current.portfolio_id for current in present}
         left = await self._gone(
-            sorted(missing), stays=lambda risk: is_at_risk(risk.risk_number, threshold, was_at_risk=True)
+            sorted(missing),
+            stays=lambda risk: _is_of(risk, advisor_id) and is_at_risk(risk.risk_number, threshold, was_at_risk=True),
         )
         crossings = [
             _crossing(current, threshold, inside)
@@ -239,9 +272,10 @@ class Follow:
         return changes + [AtRiskChange(AtRiskMove.LEFT, inside.pop(portfolio_id)) for portfolio_id in left]
 
     async def _present(self, selection: Selection) -> list[RiskSnapshot]:
-        """The snapshots of a selection, the riskiest first."""
+        """The snapshots of a selection, the riskiest first; not those that moved while we read."""
         ids = await self._listing.all_portfolios(selection)
-        return [risk for risk in await self._store.risks(ids) if risk is not None]
+        found = await self._store.risks(ids)
+        return [risk for risk in found if risk is not None and _is_of(risk, selection.advisor_id)]
 
     async def _gone(self, portfolio_ids: Sequence[str], stays: Callable[[RiskSnapshot], bool]) -> list[str]:
         """Which of these ids, missing from a list, do not belong to it any more; not those a lost store forgot."""
@@ -252,6 +286,14 @@ class Follow:
             for portfolio_id, risk, shut in zip(portfolio_ids, risks, closed, strict=True)
             if (shut if risk is None else not stays(risk))
         ]
+
+
+def _channel(advisor_id: str | None) -> str:
+    return keys.ALL_RISK_CHANNELS if advisor_id is None else keys.risk_channel(advisor_id)
+
+
+def _is_of(risk: RiskSnapshot, advisor_id: str | None) -> bool:
+    return advisor_id is None or risk.advisor_id == advisor_id
 
 
 def _crossing(snapshot: RiskSnapshot, threshold: int, inside: dict[str, RiskSnapshot]) -> AtRiskChange | None:

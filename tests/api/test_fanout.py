@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from api.fanout import Closed, Fanout, Gap, Mailbox, Traffic
+from api.fanout import Closed, Fanout, Gap, Mailbox, Restate, Traffic
 from embedded.store import EmbeddedStore
 from plimsoll import keys
 from plimsoll.errors import Unavailable
@@ -78,6 +78,18 @@ async def test_a_gap_goes_before_everything_and_drops_what_is_older(make: Make) 
     assert await mailbox.take() == Gap()
     assert (await mailbox.take()).portfolio_id == "b"
     assert len(mailbox) == 0
+
+
+async def test_a_reader_hears_that_the_engine_fell_silent_once_and_not_what_it_was_told_before(make: Make) -> None:
+    mailbox = Mailbox("channel", None, Traffic(), stale=False)
+    mailbox.put_state(stale=False)
+    mailbox.put("a", make.snapshot("a"))
+    for _ in range(2):
+        mailbox.put_state(stale=True)
+    assert await mailbox.take() == Restate()
+    assert (await mailbox.take()).portfolio_id == "a"
+    mailbox.put_state(stale=False)
+    assert await mailbox.take() == Restate()
 
 
 async def test_each_reader_hears_what_it_watches(fanout: Fanout, seed: Seed, make: Make) -> None:

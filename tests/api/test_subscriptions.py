@@ -150,15 +150,16 @@ async def test_queries_and_mutations_run_over_a_socket_too(served: Served, seed:
 
 async def test_who_completes_or_leaves_is_watched_for_no_more(served: Served, seed: Seed, make: Make) -> None:
     await seed.write(make.snapshot())
-    fanout = served.app.state.backend.fanout
+    fanout, streams = served.app.state.backend.fanout, served.app.state.streams
     first, second = await served.socket(), await served.socket()
     for socket in (first, second):
         await socket.start(PORTFOLIO, id="p-1")
         await socket.event()
-    assert fanout.readers == 2
+    assert (fanout.readers, streams.readers) == (1, 2)
 
     await first.stop("operation-0")
-    await make.eventually(lambda: fanout.readers == 1)
+    await make.eventually(lambda: streams.readers == 1)
+    assert fanout.readers == 1
     await second.connection.close()
     await make.eventually(lambda: fanout.readers == 0)
 
@@ -427,7 +428,7 @@ async def test_without_redis_a_subscription_is_refused_and_the_api_runs_on(make:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://plimsoll.test") as http,
+        httpx.AsyncClient(transport=transport, base_url="http://plimsoll.localhost") as http,
     ):
         answer = (await http.post("/graphql", json={"query": "{ portfolios { totalCount } }"})).json()
         assert answer["errors"][0]["extensions"] == {"code": "UNAVAILABLE", "dependency": "Redis"}

@@ -1,0 +1,40 @@
+"""With which code a socket is closed: it tells the client whether to come back, and when.
+
+Three classes. Do not come back: the client did what no repetition makes right (44xx, as `graphql-transport-ws` has
+them). Come back later, with a growing delay: it was too slow, or asks for too much (41xx). Come back at once: this
+server stops, and another one answers (1012). `graphql-ws`, the reference client, gives up on 4400, 4401, 4406, 4409,
+4429 and on most codes below 2000; on 41xx, 4403, 4408 and 1012 it comes back as often as it was told to.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+REASON_SIZE_MAX = 123
+"""Bytes: what a close frame has room for."""
+
+
+class Code(IntEnum):
+    """Every code that we close with. 1007 and 1009 (no UTF-8, too large) are the server's below us."""
+
+    NORMAL = 1000
+    INTERNAL = 1011
+    RESTART = 1012
+    TRY_LATER = 1013
+    TOO_SLOW = 4108
+    """It read nothing for too long, or did not answer a ping."""
+    TOO_MANY = 4129
+    """Too many sockets of one caller, or too many messages a second."""
+    BAD_MESSAGE = 4400
+    NOT_INITIALISED = 4401
+    FORBIDDEN = 4403
+    """Nobody we know, or not any more. Come back with a token that is valid."""
+    NO_PROTOCOL = 4406
+    INITIALISATION_TIMEOUT = 4408
+    DUPLICATE_ID = 4409
+    INITIALISED_TWICE = 4429
+
+
+def reason(text: str) -> str:
+    """A reason as it fits into a close frame."""
+    return text.encode()[:REASON_SIZE_MAX].decode("utf-8", "ignore")

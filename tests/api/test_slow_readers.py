@@ -1,0 +1,96 @@
+"""Clients that stop reading: closed with a code they can still read, while the others hear everything to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from api.sockets.codes import Code
+from api.sockets.registry import Limits
+from benchmarks.crowd import Plan, Seen, Subscriber, opening
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Make, Seed, Served
+
+pytestmark = pytest.mark.anyio
+READERS, STALLED = 40, 10
+WIDE = "subscription($id: ID!) { portfolioRisk(portfolioId: $id) { risk { incompleteSymbols sequence } } }"
+SYMBOLS = ["X" * 50] * 100
+LIMITS = Limits(send_seconds=1.0, look_seconds=0.1, linger_seconds=8.0)
+
+
+async def a_subscriber(served: Served, *, stalls: bool) -> Subscriber:
+    plan = Plan(
+        url=served.url, pid=0, redis_url="", sockets=1, portfolios=[["p-1"]], events_per_second=0.0,
+        saturating_per_second=0.0, seconds=0.0, document=WIDE,
+    )  # fmt: skip
+    raw = socket.socket()
+    raw.setblocking(False)
+    if stalls:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    loop, address = asyncio.get_running_loop(), urlsplit(served.url)
+    await loop.sock_connect(raw, (address.hostname, address.port))
+    _, subscriber = await loop.create_connection(lambda: Subscriber(Seen(), opening(plan, "p-1"), "p-1"), sock=raw)
+    await asyncio.wait_for(subscriber.first, 10)
+    return subscriber
+
+
+async def test_stalled_clients_are_closed_and_the_others_hear_the_last(
+    served: Served, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sockets = served.app.state.sockets
+    monkeypatch.setattr(sockets, "limits", LIMITS)
+    await seed.write(make.snapshot(sequence="1"))
+    stalled = [await a_subscriber(served, stalls=True) for _ in range(STALLED)]
+    readers = [await a_subscriber(served, stalls=False) for _ in range(READERS - STALLED)]
+    for each in stalled:
+        each.transport.pause_reading()
+
+    sequence = 1
+
+    async def all_stalled_are_closed() -> bool:
+        nonlocal sequence
+        for _ in range(20):
+            sequence += 1
+            await seed.publish(make.snapshot(sequence=str(sequence), incomplete_symbols=SYMBOLS))
+        return bool(sockets.closed[Code.TOO_SLOW] == STALLED)
+
+    await make.eventually(all_stalled_are_closed, "an end of those who do not read")
+
+    await make.eventually(lambda: all(each.sequence() == sequence for each in readers), "the last sequence everywhere")
+    assert len(sockets) == served.app.state.streams.readers == READERS - STALLED
+    assert [each.closed_with for each in readers] == [None] * len(readers)
+    for each in stalled:
+        each.transport.resume_reading()
+    # What they read first is old; the code comes after it.
+    await make.eventually(lambda: all(each.closed_with == Code.TOO_SLOW for each in stalled), "a code for each")
+    assert all(each.sequence() < sequence for each in stalled)
+    for each in readers:
+        each.transport.close()
+
+
+async def test_a_slow_client_that_reads_at_all_is_not_closed_and_gets_the_newest(
+    served: Served, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sockets = served.app.state.sockets
+    monkeypatch.setattr(sockets, "limits", Limits(send_seconds=0.5, look_seconds=0.1))
+    await seed.write(make.snapshot(sequence="1"))
+    slow = await a_subscriber(served, stalls=True)
+    sequence = 1
+    for _ in range(5):
+        slow.transport.pause_reading()
+        for _ in range(100):
+            sequence += 1
+            await seed.publish(make.snapshot(sequence=str(sequence), incomplete_symbols=SYMBOLS))
+        before = slow.seen.messages
+        slow.transport.resume_reading()
+        await make.eventually(lambda before=before: slow.seen.messages > before)
+    await make.eventually(lambda: slow.sequence() == sequence)
+    assert sockets.sent.conflated > 0
+    assert slow.seen.messages < sequence
+    assert slow.closed_with is None
+    slow.transport.close()
