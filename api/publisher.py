@@ -2,7 +2,7 @@
 
 It connects in the background, so the API starts and reads without Kafka. A record is acknowledged by all replicas or
 not at all; whoever publishes waits five seconds at most and is then told `Unavailable`. Such a record may still arrive
-late: Kafka's protocol cannot take it back.
+late: Kafka's protocol cannot take it back. The trace that a record belongs to goes with it in its headers.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
+from api.tracing import kafka_headers
 from plimsoll.errors import Unavailable
 from plimsoll.topics import ALL, Topic
 
@@ -77,7 +78,9 @@ class Publisher:
     async def _send(self, topic: Topic, key: str, value: bytes, partition: int | None) -> Acknowledged:
         assert self._producer is not None  # noqa: S101  # `_started` says so
         async with self._in_flight:
-            sent = await self._producer.send_and_wait(topic.name, value, key=key.encode(), partition=partition)
+            sent = await self._producer.send_and_wait(
+                topic.name, value, key=key.encode(), partition=partition, headers=kafka_headers()
+            )
         self.connected = True
         return Acknowledged(topic.name, sent.partition, sent.offset)
 

@@ -65,6 +65,18 @@ def test_a_worker_reads_its_own_portfolios_and_all_of_the_market(broker_address:
     assert ("market-closes", 0) in got
 
 
+def test_what_a_record_carries_beside_its_value_changes_nothing(broker_address: str) -> None:
+    client = Producer({"bootstrap.servers": broker_address})
+    trace = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    for headers in ([trace], [trace, ("traceparent", b"twice"), ("odd", None), ("bytes", b"\xff\x00")], None):
+        client.produce("portfolio-updates", key=b"p-1", value=b"same", partition=0, headers=headers)
+    assert client.flush(10) == 0
+    first = reader(broker_address)
+    got = [record for poll in read(first, 3) for record in poll.records]
+    first.close()
+    assert [(record.key, record.value, record.offset) for record in got] == [(b"p-1", b"same", n) for n in range(3)]
+
+
 def test_a_reader_goes_on_where_its_state_says_and_reads_the_closes_again(broker_address: str) -> None:
     send(broker_address, "portfolio-updates", 3, [b"a", b"b"])
     send(broker_address, "market-closes", 0, [b"x", b"y"])

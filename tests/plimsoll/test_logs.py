@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import logging
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -82,3 +84,63 @@ def test_what_repeats_is_said_once_an_interval_with_how_often_it_was_held_back()
     lines = [record("broker is down", created=at) for at in (0.0, 1.0, 4.9, 5.0, 6.0, 11.0)]
     passed = [line for line in lines if throttle.filter(line)]
     assert [(line.created, line.__dict__["held_back"]) for line in passed] == [(0.0, 0), (5.0, 2), (11.0, 1)]
+
+
+def test_several_lines_an_interval_may_pass() -> None:
+    throttle = AtMostEvery(seconds=1.0, lines=2)
+    lines = [record("away", created=at) for at in (0.0, 0.1, 0.2, 0.3, 1.0, 1.1, 1.2)]
+    passed = [line for line in lines if throttle.filter(line)]
+    assert [(line.created, line.__dict__["held_back"]) for line in passed] == [(0.0, 0), (0.1, 0), (1.0, 2), (1.1, 0)]
+
+
+def test_a_line_carries_what_its_task_does_and_no_other() -> None:
+    def said() -> dict[str, object]:
+        told: dict[str, object] = json.loads(JsonLine().format(record("x")))
+        return told
+
+    def in_a_request() -> dict[str, object]:
+        logs.CONTEXT.set({"request_id": "mine"})
+        return said()
+
+    assert contextvars.copy_context().run(in_a_request)["request_id"] == "mine"
+    assert "request_id" not in said()
+
+
+# --- secrets ----------------------------------------------------------------------------------------------------------
+
+SECRET = "correct-horse"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"redis://user:{SECRET}@store:6379/0",
+        f"rediss://:{SECRET}@store:6379/0",
+        f"redis://user:sl/ash-{SECRET}@store/0",
+        f"redis://user:at@{SECRET}@store/0",
+        f'redis://user:quo"te-{SECRET}@store/0',
+        f"redis://user:back\\slash-{SECRET}@store/0",
+        f"http://{SECRET}@collector:4318",
+    ],
+)
+def test_a_password_in_a_url_is_struck_out_wherever_it_is(url: str) -> None:
+    try:
+        raise LookupError(f"cannot reach {url}")
+    except LookupError:
+        made = record(f"{url} is away: {url}", exc_info=sys.exc_info(), where=url, more={"nested": [url]})
+    line = JsonLine().format(made)
+    assert SECRET not in line
+    told = json.loads(line)
+    assert told["message"].count("://[redacted]@") == 2
+    assert "store" in line or "collector" in line
+
+
+def test_what_is_no_secret_stays() -> None:
+    said = "GET http://127.0.0.1:6066/live, and mail somebody@example.com about redis://store:6379/0"
+    assert logs.redacted(said) == said
+
+
+def test_striking_out_takes_no_longer_for_a_text_made_to_last() -> None:
+    began = time.perf_counter()
+    logs.redacted("a://" * 50_000)
+    assert time.perf_counter() - began < 5
