@@ -2,57 +2,121 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api import health, openapi, pages, rest
+from api import health, metrics, openapi, pages, persisted, rest
+from api.admitted import Admitted
 from api.backend import running
-from api.graphql_view import GraphQLView
+from api.bodies import Bodies
+from api.graphql_http import GraphQLHTTP
+from api.guard import Guard
+from api.rates import RateLimit, Rates
+from api.refusal import GRAPHQL_PATH
+from api.requests import Requests
+from api.shared_streams import SharedStreams
+from api.sockets.endpoint import SocketEndpoint
+from api.sockets.serving import serving
 from plimsoll.settings import Settings
 
-BODY_SIZE_MAX = 1_000_000
-"""Bytes of one request: as large as a record of Kafka may be."""
+
+class Application(Starlette):
+    """Starlette with `Requests` around all of it, the answer to an unexpected error included (`Guard` gives that).
+
+    Nearly every request and every socket is one for GraphQL, which answers its errors itself: it is handed over before
+    routes are looked through and errors are waited for. That is a thirtieth of what a request costs, and as much of the
+    memory that a socket holds for as long as it is open.
+    """
+
+    graphql: ASGIApp
+    sockets: ASGIApp
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """What surrounds every request, from the outside in."""
+        app: ASGIApp = _GraphQLFirst(
+            self.graphql, self.sockets, ExceptionMiddleware(self.router, handlers=self.exception_handlers)
+        )
+        for each in reversed(self.user_middleware):
+            app = each.cls(app, *each.args, **each.kwargs)
+        return Requests(app, self.routes)
 
 
-def create_app(settings: Settings, *, clock: Callable[[], int] = time.time_ns) -> Starlette:
-    """The application. It starts without Redis and Kafka, and finds them in the background."""
-    counted: Counter[tuple[str, int]] = Counter()
+class _GraphQLFirst:
+    """ASGI: requests for GraphQL to `graphql`, sockets for it to `sockets`, all else to `others`."""
+
+    def __init__(self, graphql: ASGIApp, sockets: ASGIApp, others: ASGIApp) -> None:
+        self._at_path = {"http": graphql, "websocket": sockets}
+        self._others = others
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        app = self._at_path.get(scope["type"], self._others) if scope.get("path") == GRAPHQL_PATH else self._others
+        return app(scope, receive, send)
+
+
+def create_app(
+    settings: Settings, *, clock: Callable[[], int] = time.time_ns, workers_directory: Path | None = None
+) -> Starlette:
+    """The application. It starts without Redis and Kafka, and finds them in the background.
+
+    `workers_directory` is where several processes of it share their metrics.
+    """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with running(settings, clock) as backend:
             app.state.backend = backend
-            yield
+            app.state.metrics = metrics.Metrics(backend, workers_directory)
+            sharing = asyncio.create_task(app.state.metrics.run(), name="metrics")
+            app.state.streams = SharedStreams()
+            try:
+                async with serving(backend, app.state.streams) as app.state.sockets:
+                    yield
+            finally:
+                sharing.cancel()
 
-    graphql = GraphQLView(pages.graphiql_html)
-    app = Starlette(
+    signs_in = settings.auth != "off"
+    rates = Rates(settings.rate_signed_in if signs_in else 0, settings.rate_anyone, time.monotonic)
+    graphiql = pages.graphiql_html if settings.profile == "development" else None
+    documents = persisted.documents_of(settings)
+    graphql = GraphQLHTTP(documents, rates, graphiql)
+    sockets = SocketEndpoint(settings.allowed_origins, documents)
+    # Where everyone is let in, a page that makes its own name mean this machine would be let in too.
+    hosts = None if signs_in else settings.allowed_hosts
+    app = Application(
         routes=[
             Route("/graphql", graphql),
-            WebSocketRoute("/graphql", graphql),
+            WebSocketRoute("/graphql", sockets),
             *(route for endpoint in rest.ENDPOINTS for route in endpoint.routes()),
             Route("/openapi.json", _openapi),
             Route("/docs", _docs),
             Route("/live", health.live),
             Route("/ready", health.ready),
-            Route("/metrics", health.metrics),
+            Route("/metrics", metrics.metrics),
             *pages.routes(),
             Route("/", _links),
         ],
-        middleware=[Middleware(health.RequestCount, counted=counted), Middleware(_BodyLimit)],
+        middleware=[
+            Middleware(Bodies),
+            Middleware(Guard, origins=settings.allowed_origins, hosts=hosts),
+            Middleware(Admitted),
+            *([Middleware(RateLimit, rates=rates)] if rates else []),
+        ],
         exception_handlers=openapi.HANDLED,
         lifespan=lifespan,
     )
-    app.state.counted = counted
+    app.graphql, app.sockets = graphql, sockets
     return app
 
 
@@ -63,32 +127,13 @@ async def _links(_request: Request) -> Response:
     )
 
 
-async def _openapi(_request: Request) -> Response:
-    return JSONResponse(openapi.document(rest.ENDPOINTS))
+async def _openapi(request: Request) -> Response:
+    return JSONResponse(_document(request))
 
 
 async def _docs(request: Request) -> Response:
-    return openapi.page(openapi.document(rest.ENDPOINTS), str(request.base_url))
+    return openapi.page(_document(request), str(request.base_url))
 
 
-class _BodyLimit:
-    """ASGI middleware: no more than `BODY_SIZE_MAX` of a request's body is read, whatever its headers say."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        size = 0
-
-        async def limited() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > BODY_SIZE_MAX:
-                raise HTTPException(413, f"the body is larger than {BODY_SIZE_MAX:,} bytes; send less at a time")
-            return message
-
-        await self._app(scope, limited, send)
+def _document(request: Request) -> dict[str, Any]:
+    return openapi.document(rest.ENDPOINTS, sign_in=request.app.state.backend.admission.required)

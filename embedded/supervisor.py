@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 
@@ -171,7 +172,7 @@ class _Running:
         answered, settled = False, float("inf")
         while not self.stop.asked:
             _fail_if_dead(self.children)
-            portfolios, now = _active_portfolios(self.port), time.monotonic()
+            portfolios, now = _active_portfolios(self.port, self.redis_url), time.monotonic()
             if portfolios is not None and not answered:
                 answered = True
                 self.say("api answers")
@@ -204,7 +205,7 @@ class _Running:
         """Find the first station that has not done its part: producer, then engine, then API."""
         if not _has_portfolios(self.kafka):
             name, lacking = "producer", "has published no portfolio"
-        elif not _has_risk(self.redis_url):
+        elif not _with_risk(self.redis_url):
             name, lacking = "engine", "has written no risk"
         else:
             name, lacking = "api", "does not tell the risk that is in the store"
@@ -218,12 +219,16 @@ def _fail_if_dead(children: list[Child]) -> None:
             raise StationFailed(f"{child.name} ended with exit code {code}; its last lines:\n{child.tail()}")
 
 
-def _active_portfolios(port: int) -> int | None:
+def _active_portfolios(port: int, redis_url: str) -> int | None:
     """How many portfolios the API knows the risk of; None while it does not answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1.0)
     try:
         connection.request("GET", "/health")
-        health = json.loads(connection.getresponse().read())
+        answer = connection.getresponse()
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            # It has sign-in and we have nothing to sign in with. It answers, and reads what we can count ourselves.
+            return _with_risk(redis_url)
+        health = json.loads(answer.read())
         return int(health["active_portfolios"])
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
         return None
@@ -245,12 +250,12 @@ def _has_portfolios(kafka: str) -> bool:
         consumer.close()
 
 
-def _has_risk(redis_url: str) -> bool:
+def _with_risk(redis_url: str) -> int:
     try:
         with connect(redis_url, seconds=1.0) as client:
-            return bool(client.zcard(keys.by_risk()))
+            return int(client.zcard(keys.by_risk()))
     except redis.RedisError:
-        return False
+        return 0
 
 
 class _Progress:

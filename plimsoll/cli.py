@@ -169,13 +169,6 @@ def backtest(
     _tell(report, as_json, tables.show_backtest)
 
 
-def schema() -> None:
-    """Print the GraphQL schema: what `schema.graphql` holds."""
-    from api.schema import sdl  # noqa: PLC0415
-
-    typer.echo(sdl().rstrip("\n"))
-
-
 def topics(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False) -> None:
     """Create the Kafka topics that are missing on KAFKA_BROKERS, and list all five."""
     from engine.topics import describe, ensure_topics  # noqa: PLC0415
@@ -194,8 +187,9 @@ def version() -> None:
 def application() -> typer.Typer:
     """The commands, assembled."""
     from embedded.__main__ import demo  # noqa: PLC0415
-    from plimsoll.commands import dead_letters  # noqa: PLC0415
+    from plimsoll.commands import dead_letters, token  # noqa: PLC0415
     from plimsoll.commands.bench import bench  # noqa: PLC0415
+    from plimsoll.commands.schema import schema  # noqa: PLC0415
 
     commands = typer.Typer(
         name="plimsoll",
@@ -206,6 +200,7 @@ def application() -> typer.Typer:
     )
     for command in (demo, risk, backtest, schema, topics, bench, version):
         commands.command()(command)
+    commands.command()(token.command(_settings))
     commands.add_typer(dead_letters.group(_settings))
     return commands
 

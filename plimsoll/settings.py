@@ -19,6 +19,13 @@ from plimsoll.errors import BadSetting
 _PREFIX = "PLIMSOLL_"
 HEALTH_PORTS = 11
 """Ports above the first that workers may need: `portfolio-updates` has twelve partitions, one a worker at least."""
+ALGORITHMS = ("RS256", "ES256", "EdDSA")
+"""Signatures that tokens may bear. None of them can be made by whoever only verifies them."""
+TOKEN_SECRET_SIZE_MIN = 32
+"""Bytes: as many as the hash that HS256 is made of."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+_CLIENTS_OWN = frozenset({"PLIMSOLL_TOKEN"})
+"""What the examples of clients sign in with: it may stand in the same shell, and is nobody's setting."""
 _FOREIGN_IN_DOTENV = ("COMPOSE_", "DOCKER_")
 """Docker Compose reads the same `.env`; its keys are not ours to judge."""
 
@@ -88,6 +95,29 @@ def _address(text: str) -> str:
     return text
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(each.strip().lower() for each in text.split(",") if each.strip())
+    for each in origins:
+        scheme, _, host = each.partition("://")
+        if scheme not in ("http", "https") or not host or set(host) & set("/*?#@ "):
+            raise ValueError(f"{each!r} is not an origin such as https://desk.example.com, without a path or a *")
+    return origins
+
+
+def _hosts(text: str) -> tuple[str, ...]:
+    hosts = tuple(each.strip().lower() for each in text.split(",") if each.strip())
+    for each in hosts:
+        if not set(each) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-_:"):
+            raise ValueError(f"{each!r} is not the name of a host such as risk.example.com")
+    return hosts
+
+
+def _path(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("no path has a NUL in it")
+    return text
+
+
 def _redis_url(text: str) -> str:
     try:
         parts = urlsplit(text)
@@ -99,9 +129,60 @@ def _redis_url(text: str) -> str:
     return text
 
 
-def _setting(key: str, default: str, read: Callable[[str], Any], about: str) -> Any:  # noqa: ANN401
+def _collector(text: str) -> str:
+    if text == "off":
+        return ""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError("not a URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("neither off nor of the form http://host:port")
+    if "@" in parts.netloc:
+        raise ValueError("it holds a name or a password; a collector's key goes into OTEL_EXPORTER_OTLP_HEADERS")
+    return text
+
+
+def _file_or_none(text: str) -> str:
+    if "://" in text:
+        raise ValueError("a URL where the path of a file is wanted")
+    return text
+
+
+def _file_or_url_or_none(text: str) -> str:
+    scheme, colon, _ = text.partition("://")
+    if not colon:
+        return text
+    try:
+        parts = urlsplit(text)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("not a URL") from None
+    if parts.username is not None or parts.fragment or not host:
+        raise ValueError("not of the form https://host/path; a name and password have no place in it")
+    if scheme != "https" and not (scheme == "http" and host in LOOPBACK):
+        raise ValueError(f"scheme {scheme!r} is not https, which a key must come by; http is for this machine only")
+    return text
+
+
+def _algorithms(text: str) -> tuple[str, ...]:
+    named = tuple(dict.fromkeys(each.strip() for each in text.split(",")))
+    for each in named:
+        if each not in ALGORITHMS:
+            raise ValueError(f"{each!r} is none of {', '.join(ALGORITHMS)}")
+    return named
+
+
+def _secret_or_none(text: str) -> str:
+    if text and len(text.encode()) < TOKEN_SECRET_SIZE_MIN:
+        raise ValueError(f"shorter than {TOKEN_SECRET_SIZE_MIN} bytes, which can be guessed: `openssl rand -hex 32`")
+    return text
+
+
+def _setting(key: str, default: str, read: Callable[[str], Any], about: str, *, secret: bool = False) -> Any:  # noqa: ANN401
     return field(
         default_factory=lambda: read(default),
+        repr=not secret,
         metadata={"key": key, "default": default, "read": read, "about": about},
     )
 
@@ -113,7 +194,9 @@ class Settings:
     kafka_brokers: str = _setting(
         "KAFKA_BROKERS", "127.0.0.1:9092", _brokers, "Kafka brokers, host:port, comma separated"
     )
-    redis_url: str = _setting("REDIS_URL", "redis://127.0.0.1:6379/0", _redis_url, "Redis or Valkey, one node")
+    redis_url: str = _setting(
+        "REDIS_URL", "redis://127.0.0.1:6379/0", _redis_url, "Redis or Valkey, one node", secret=True
+    )
     log_level: str = _setting("LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING or ERROR")
     window_ms: int = _setting(
         "PLIMSOLL_WINDOW_MS",
@@ -209,7 +292,111 @@ class Settings:
         _integer(0, 65_535 - HEALTH_PORTS),
         "Port of /live, /ready and /metrics of worker 0; worker I listens on port + I; 0: none",
     )
-    auth: str = _setting("PLIMSOLL_AUTH", "off", _one_of("off"), "off: no sign-in, and the API serves loopback only")
+    profile: str = _setting(
+        "PLIMSOLL_PROFILE",
+        "development",
+        _one_of("development", "production"),
+        "production: no GraphiQL, no schema told, no names suggested in errors",
+    )
+    allowed_origins: tuple[str, ...] = _setting(
+        "PLIMSOLL_ALLOWED_ORIGINS",
+        "",
+        _origins,
+        "Origins whose pages may use the API, comma separated, such as https://desk.example.com; empty: its own alone",
+    )
+    allowed_hosts: tuple[str, ...] = _setting(
+        "PLIMSOLL_ALLOWED_HOSTS",
+        "",
+        _hosts,
+        "Names, besides localhost and addresses, that the API answers to without sign-in, comma separated",
+    )
+    rate_signed_in: int = _setting(
+        "PLIMSOLL_RATE_SIGNED_IN",
+        "200",
+        _integer(0, 1_000_000),
+        "Requests a second of one caller who signed in; 0: as many as it likes",
+    )
+    rate_anyone: int = _setting(
+        "PLIMSOLL_RATE_ANYONE",
+        "0",
+        _integer(0, 1_000_000),
+        "Requests a second of one address where there is no sign-in; 0: as many as it likes",
+    )
+    trusted_documents: str = _setting(
+        "PLIMSOLL_TRUSTED_DOCUMENTS",
+        "",
+        _path,
+        "JSON file of GraphQL documents by id, which requests may name instead of stating them",
+    )
+    trusted_only: bool = _setting(
+        "PLIMSOLL_TRUSTED_ONLY", "off", _switch, "on: no document is carried out but those of that file"
+    )
+    otlp_endpoint: str = _setting(
+        "PLIMSOLL_OTLP_ENDPOINT",
+        "off",
+        _collector,
+        "OpenTelemetry collector (OTLP over HTTP) that the API sends spans to, which needs the extra `otel`; off: none",
+    )
+    auth: str = _setting(
+        "PLIMSOLL_AUTH",
+        "off",
+        _one_of("off", "on"),
+        "off: no sign-in, and the API serves loopback only; on: a token or an API key for every request",
+    )
+    jwks: str = _setting(
+        "PLIMSOLL_JWKS",
+        "",
+        _file_or_url_or_none,
+        "Public keys that tokens are verified by (RFC 7517): a file, or an https URL of the identity provider",
+    )
+    jwks_seconds: int = _setting(
+        "PLIMSOLL_JWKS_SECONDS",
+        "300",
+        _integer(5, 900),
+        "How often that URL is read again; a file is whenever it changes",
+    )
+    jwt_algorithms: tuple[str, ...] = _setting(
+        "PLIMSOLL_JWT_ALGORITHMS", ",".join(ALGORITHMS), _algorithms, "Signatures of tokens that are taken"
+    )
+    jwt_issuer: str = _setting("PLIMSOLL_JWT_ISSUER", "plimsoll", _text, "What a token's `iss` has to be")
+    jwt_audience: str = _setting("PLIMSOLL_JWT_AUDIENCE", "plimsoll", _text, "What a token's `aud` has to name")
+    jwt_roles_claim: str = _setting(
+        "PLIMSOLL_JWT_ROLES_CLAIM", "roles", _text, "Claim with advisor, risk_manager or operator: a list or words"
+    )
+    jwt_advisor_claim: str = _setting(
+        "PLIMSOLL_JWT_ADVISOR_CLAIM", "advisor_id", _text, "Claim with the id of the advisor that an advisor is"
+    )
+    api_keys: str = _setting(
+        "PLIMSOLL_API_KEYS", "", _file_or_none, "File of API keys by their hashes; a line: `plimsoll token --api-key`"
+    )
+    token_secret: str = _setting(
+        "PLIMSOLL_TOKEN_SECRET",
+        "",
+        _secret_or_none,
+        "For trying sign-in on this machine: `plimsoll token` signs with it; 32 bytes or more, and no PLIMSOLL_JWKS",
+        secret=True,
+    )
+    audit: str = _setting(
+        "PLIMSOLL_AUDIT",
+        "auto",
+        _one_of("auto", "on", "off"),
+        "Whether who asked for what is logged; auto: where there is sign-in",
+    )
+    sockets: int = _setting(
+        "PLIMSOLL_SOCKETS", "10000", _integer(1, 1_000_000), "Websockets that one API process serves at once"
+    )
+    sockets_per_caller: int = _setting(
+        "PLIMSOLL_SOCKETS_PER_CALLER",
+        "100",
+        _integer(1, 1_000_000),
+        "Websockets of one signed-in caller for each API process",
+    )
+    subscriptions_per_caller: int = _setting(
+        "PLIMSOLL_SUBSCRIPTIONS_PER_CALLER",
+        "2000",
+        _integer(1, 1_000_000),
+        "Operations at once, over all websockets of one signed-in caller, for each API process",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +418,7 @@ def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
     known = {f.metadata["key"]: f for f in fields(Settings)}
     stated = {
         **_read_dotenv(dotenv, known),
-        **{k: v for k, v in environ.items() if k in known or k.startswith(_PREFIX)},
+        **{k: v for k, v in environ.items() if k in known or (k.startswith(_PREFIX) and k not in _CLIENTS_OWN)},
     }
     values = {}
     for key, text in stated.items():

@@ -21,7 +21,8 @@ def bench(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="NAME", help="Of kernel, updates, ticks, poison, recovery and soak, which ones; all without."
+            metavar="NAME",
+            help="Of kernel, updates, ticks, poison, recovery, soak and queries, which ones; all without.",
         ),
     ] = None,
     *,
@@ -32,7 +33,9 @@ def bench(
         str | None, typer.Option(metavar="N,N", help="Sizes of `ticks` and `recovery`, such as 1000,10000.")
     ] = None,
     ticks: Annotated[float | None, typer.Option(help="Ticks a second of `ticks` and `soak`.")] = None,
-    seconds: Annotated[float | None, typer.Option(help="How long each load of `ticks` and `recovery` lasts.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="How long each load of `ticks`, `recovery` and `queries` lasts.")
+    ] = None,
     minutes: Annotated[float | None, typer.Option(help="How long `soak` lasts.")] = None,
     broker: Annotated[
         Literal["auto", "kafka", "embedded"] | None,

@@ -8,12 +8,17 @@ import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import numpy as np
 import pytest
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from jwt.algorithms import get_default_algorithms
 from msgspec.structs import replace
 from redis.asyncio import Redis
 from starlette.applications import Starlette
@@ -267,6 +272,80 @@ def settings(redis_url: str) -> Settings:
     return Settings(redis_url=redis_url, kafka_brokers=NOWHERE)
 
 
+Keys = dict[str, tuple[Any, str]]
+"""Key id -> a private key and the algorithm it signs by."""
+
+
+def new_keys() -> Keys:
+    """One of each kind."""
+    return {
+        "rsa-1": (rsa.generate_private_key(65_537, 2_048), "RS256"),
+        "ec-1": (ec.generate_private_key(ec.SECP256R1()), "ES256"),
+        "ed-1": (ed25519.Ed25519PrivateKey.generate(), "EdDSA"),
+    }
+
+
+class Issuer:
+    """An identity provider: its keys, the set it publishes as a file, and tokens signed with them."""
+
+    def __init__(self, path: Path, keys: Keys) -> None:
+        self.path = path
+        self.keys = dict(keys)
+        self.publish()
+
+    def stranger(self, path: Path) -> Issuer:
+        """Another one, whose keys have the same ids."""
+        return Issuer(path, new_keys())
+
+    def jwk(self, kid: str, /, **stated: Any) -> dict[str, Any]:
+        """The public half of a key, as a set has it."""
+        private, algorithm = self.keys[kid]
+        made: Any = get_default_algorithms()[algorithm]
+        return {**made.to_jwk(private.public_key(), as_dict=True), "kid": kid, "use": "sig", "alg": algorithm} | stated
+
+    def public_pem(self, kid: str) -> bytes:
+        private, _ = self.keys[kid]
+        pem: bytes = private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return pem
+
+    def publish(self, *kids: str) -> None:
+        """Write the set: these keys, or all of them."""
+        keys = [self.jwk(kid) for kid in kids or self.keys]
+        self.path.write_text(json.dumps({"keys": keys}), encoding="utf-8")
+
+    def token(
+        self, *, kid: str = "rsa-1", header: dict[str, Any] | None = None, without: tuple[str, ...] = (), **claims: Any
+    ) -> str:
+        """A token of advisor-1 that is in order, but for what is stated otherwise."""
+        now = int(time.time())
+        stated = {
+            "iss": "plimsoll",
+            "aud": "plimsoll",
+            "sub": "ada",
+            "iat": now,
+            "exp": now + 600,
+            "roles": ["advisor"],
+            "advisor_id": "advisor-1",
+        } | claims
+        private, algorithm = self.keys[kid]
+        claimed = {name: value for name, value in stated.items() if name not in without}
+        return jwt.encode(claimed, private, algorithm=algorithm, headers={"kid": kid} | (header or {}))
+
+    def bearer(self, **stated: Any) -> dict[str, str]:
+        """The same as a header."""
+        return {"authorization": f"Bearer {self.token(**stated)}"}
+
+
+@pytest.fixture(scope="session")
+def signing_keys() -> Keys:
+    return new_keys()
+
+
+@pytest.fixture
+def issuer(tmp_path: Path, signing_keys: Keys) -> Issuer:
+    return Issuer(tmp_path / "jwks.json", signing_keys)
+
+
 @pytest.fixture
 def app(settings: Settings) -> Starlette:
     return create_app(settings)
@@ -303,7 +382,7 @@ async def client(app: Starlette) -> AsyncIterator[Client]:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://plimsoll.test") as http,
+        httpx.AsyncClient(transport=transport, base_url="http://plimsoll.localhost") as http,
     ):
         yield Client(http, app)
 
@@ -371,10 +450,17 @@ class Served:
 
 
 @pytest.fixture
-async def served(app: Starlette) -> AsyncIterator[Served]:
-    server = uvicorn.Server(
-        uvicorn.Config(app, port=0, ws="websockets-sansio", log_config=None, timeout_graceful_shutdown=1)
+def socket_protocol() -> str:
+    """What serves websockets, in uvicorn's terms."""
+    return "api.server_socket:FrameProtocol"
+
+
+@pytest.fixture
+async def served(app: Starlette, socket_protocol: str) -> AsyncIterator[Served]:
+    config = uvicorn.Config(
+        app, port=0, ws=socket_protocol, ws_max_size=65_536, log_config=None, timeout_graceful_shutdown=1
     )
+    server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]  # pytest keeps its signals
     task = asyncio.create_task(server.serve())
     await eventually(lambda: server.started)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import socket
@@ -11,11 +13,20 @@ import pytest
 from websockets.sync.client import connect
 
 from api.__main__ import is_loopback
+from benchmarks.crowd import masked
 from embedded.child import Child
 from embedded.store import free_port
 
 if TYPE_CHECKING:
     from tests.conftest import Processes
+
+
+UPGRADE = (
+    b"GET /graphql HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+    b"Sec-WebSocket-Protocol: graphql-transport-ws\r\n\r\n"
+)
+EVERYTHING = "{ __schema { types { name description fields { name description } } } }"
 
 
 def ended(child: Child) -> bool:
@@ -28,6 +39,36 @@ def test_without_sign_in_only_this_machine_is_served(processes: Processes, host:
     processes_end(child)
     assert child.exit_code() == 2
     assert "PLIMSOLL_AUTH=off" in child.tail()
+
+
+SECRET = "0123456789abcdef0123456789abcdef"
+
+
+def test_tokens_of_demonstrations_are_for_this_machine_too(processes: Processes) -> None:
+    environ = {"PLIMSOLL_AUTH": "on", "PLIMSOLL_TOKEN_SECRET": SECRET}
+    child = processes.python("-m", "api", "--host", "0.0.0.0", "--port", str(free_port()), environ=environ)
+    processes_end(child)
+    assert child.exit_code() == 2
+    assert "PLIMSOLL_TOKEN_SECRET" in child.tail()
+    assert SECRET not in child.tail()
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"PLIMSOLL_JWKS": "no-such-file.json"},
+        {"PLIMSOLL_API_KEYS": "no-such-file.jsonl"},
+    ],
+)
+def test_sign_in_that_cannot_work_stops_the_start(processes: Processes, environ: dict[str, str]) -> None:
+    child = processes.python(
+        "-m", "api", "--port", str(free_port()), environ={"PLIMSOLL_AUTH": "on", "LOG_LEVEL": "INFO", **environ}
+    )
+    processes_end(child)
+    assert child.exit_code() == 2
+    assert next(iter(environ), "PLIMSOLL_AUTH") in child.tail()
+    assert "Traceback" not in child.tail(200)
 
 
 def test_a_setting_that_is_unknown_is_named(processes: Processes) -> None:
@@ -79,6 +120,38 @@ def test_sigterm_ends_it_in_time_even_with_open_sockets(processes: Processes, re
         os.kill(child.pid, signal.SIGTERM)
         processes.wait_for(lambda: ended(child) or None, "an end", 10)
         assert time.monotonic() - began < 3.0
+    assert child.exit_code() == 0
+    assert "Traceback" not in child.tail(200)
+
+
+def test_sigterm_ends_it_in_time_even_with_clients_that_do_not_read(processes: Processes, redis_url: str) -> None:
+    port = free_port()
+    environ = {"REDIS_URL": redis_url, "KAFKA_BROKERS": "127.0.0.1:1"}
+    child = processes.python("-m", "api", "--port", str(port), environ=environ)
+
+    def answers() -> bool:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    processes.wait_for(answers, "an answer", 30)
+    with contextlib.ExitStack() as stack:
+        for _ in range(50):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.connect(("127.0.0.1", port))
+            client.sendall(UPGRADE)
+            assert client.recv(4_096).startswith(b"HTTP/1.1 101")
+            # Answers that nobody reads: far more than all buffers on the way hold.
+            client.sendall(masked(b'{"type": "connection_init"}'))
+            for number in range(40):
+                message = {"id": str(number), "type": "subscribe", "payload": {"query": EVERYTHING}}
+                client.sendall(masked(json.dumps(message).encode()))
+        began = time.monotonic()
+        os.kill(child.pid, signal.SIGTERM)
+        processes.wait_for(lambda: ended(child) or None, "an end", 20)
+        assert time.monotonic() - began < 10.0
     assert child.exit_code() == 0
     assert "Traceback" not in child.tail(200)
 

@@ -204,7 +204,7 @@ async def test_lists_have_three_orders(client: Client, seed: Seed, make: Make) -
 )
 async def test_an_argument_that_cannot_be_used_is_named(client: Client, query: str, field: str) -> None:
     error = await client.refused(query)
-    assert error["extensions"] == {"code": "BAD_INPUT", "field": field}
+    assert error["extensions"] == {"code": "BAD_INPUT", "field": field, "classification": "ValidationError"}
 
 
 async def test_those_at_risk_are_at_or_above_the_threshold(client: Client, seed: Seed, make: Make) -> None:
@@ -498,9 +498,9 @@ async def test_null_variables_of_a_get_are_none(client: Client) -> None:
 
 
 async def test_a_document_of_countless_aliases_is_refused_before_it_is_run(client: Client) -> None:
-    aliases = " ".join(f"a{n}: __typename" for n in range(20_000))
+    aliases = " ".join(f"a{n}: __typename" for n in range(3_000))
     response = await client.http.post("/graphql", json={"query": f"{{ {aliases} }}"})
-    assert "more than 2000 tokens" in response.json()["errors"][0]["message"]
+    assert "tokens: 1,001 where 1,000 are allowed" in response.json()["errors"][0]["message"]
 
 
 async def test_nan_is_refused_before_it_is_read(client: Client) -> None:

@@ -108,7 +108,39 @@ WRONG = [
     ("PLIMSOLL_HEALTH_HOST", ""),
     ("PLIMSOLL_HEALTH_PORT", "-1"),
     ("PLIMSOLL_HEALTH_PORT", "65530"),
+    ("PLIMSOLL_PROFILE", "demo"),
+    ("PLIMSOLL_ALLOWED_ORIGINS", "*"),
+    ("PLIMSOLL_ALLOWED_ORIGINS", "desk.example.com"),
+    ("PLIMSOLL_ALLOWED_ORIGINS", "https://desk.example.com/"),
+    ("PLIMSOLL_ALLOWED_HOSTS", "*.example.com"),
+    ("PLIMSOLL_RATE_SIGNED_IN", "-1"),
+    ("PLIMSOLL_RATE_ANYONE", "many"),
+    ("PLIMSOLL_TRUSTED_DOCUMENTS", "\0"),
+    ("PLIMSOLL_TRUSTED_ONLY", "yes"),
+    ("PLIMSOLL_OTLP_ENDPOINT", "collector:4317"),
+    ("PLIMSOLL_OTLP_ENDPOINT", "grpc://collector:4317"),
+    ("PLIMSOLL_OTLP_ENDPOINT", "http://user:word@collector:4318"),
+    ("PLIMSOLL_OTLP_ENDPOINT", "http://[::1"),
+    ("PLIMSOLL_SOCKETS", "0"),
+    ("PLIMSOLL_SOCKETS_PER_CALLER", "many"),
+    ("PLIMSOLL_SUBSCRIPTIONS_PER_CALLER", "0"),
     ("PLIMSOLL_AUTH", "none"),
+    ("PLIMSOLL_JWKS", "http://keys.example/jwks"),
+    ("PLIMSOLL_JWKS", "ftp://127.0.0.1/jwks"),
+    ("PLIMSOLL_JWKS", "https://name:word@keys.example/jwks"),
+    ("PLIMSOLL_JWKS", "https://[::1"),
+    ("PLIMSOLL_JWKS", "https:///jwks"),
+    ("PLIMSOLL_JWKS_SECONDS", "4"),
+    ("PLIMSOLL_JWT_ALGORITHMS", "HS256"),
+    ("PLIMSOLL_JWT_ALGORITHMS", "RS256,none"),
+    ("PLIMSOLL_JWT_ALGORITHMS", ""),
+    ("PLIMSOLL_JWT_ISSUER", ""),
+    ("PLIMSOLL_JWT_AUDIENCE", ""),
+    ("PLIMSOLL_JWT_ROLES_CLAIM", ""),
+    ("PLIMSOLL_JWT_ADVISOR_CLAIM", ""),
+    ("PLIMSOLL_API_KEYS", "https://keys.example/keys"),
+    ("PLIMSOLL_TOKEN_SECRET", "correct-horse-battery-staple"),
+    ("PLIMSOLL_AUDIT", "yes"),
 ]
 
 
@@ -177,6 +209,15 @@ def test_a_refused_url_does_not_give_its_password_away(url: str) -> None:
     assert refused.value.__suppress_context__
 
 
+def test_a_refused_secret_is_not_told_and_a_taken_one_is_not_shown() -> None:
+    with pytest.raises(BadSetting) as refused:
+        load({"PLIMSOLL_TOKEN_SECRET": SECRET})
+    assert SECRET not in str(refused.value)
+    taken = load({"PLIMSOLL_TOKEN_SECRET": 3 * SECRET, "REDIS_URL": f"redis://:{SECRET}@store:6379/0"})
+    assert taken.token_secret == 3 * SECRET
+    assert SECRET not in repr(taken)
+
+
 # --- what is right ----------------------------------------------------------------------------------------------------
 
 
@@ -205,3 +246,20 @@ def test_a_switch_is_on_or_off(text: str, on: bool) -> None:
 def test_the_stream_lives_scenarios_through_again_by_any_method_that_has_them() -> None:
     for method in RELIVE:
         assert load({"PLIMSOLL_METHOD": method.value}).method == method
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["keys.json", "/run/keys.json", "https://issuer.example/keys?v=2", "http://127.0.0.1:8000/keys", "http://[::1]/k"],
+)
+def test_keys_come_from_a_file_or_by_https_or_from_this_machine(where: str) -> None:
+    assert load({"PLIMSOLL_JWKS": where}).jwks == where
+
+
+def test_algorithms_are_chosen_from_those_that_only_the_issuer_can_sign_with() -> None:
+    assert load({}).jwt_algorithms == ("RS256", "ES256", "EdDSA")
+    assert load({"PLIMSOLL_JWT_ALGORITHMS": "EdDSA, RS256,EdDSA"}).jwt_algorithms == ("EdDSA", "RS256")
+
+
+def test_a_client_s_token_in_the_same_shell_is_nobody_s_setting() -> None:
+    assert load({"PLIMSOLL_TOKEN": "header.payload.signature"}) == Settings()
