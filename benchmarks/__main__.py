@@ -70,8 +70,10 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--updates", type=int, help="portfolio updates of `updates` and `poison`")
     options.add_argument("--portfolios", type=_counts, help="sizes of `ticks` and `recovery`, such as 1000,10000")
     options.add_argument("--ticks", type=float, help="ticks a second of `ticks` and `soak`")
-    options.add_argument("--seconds", type=float, help="how long each load of `ticks` and `recovery` lasts")
-    options.add_argument("--minutes", type=float, help="how long `soak` lasts")
+    options.add_argument(
+        "--seconds", type=float, help="how long each load of `ticks`, `recovery`, `queries` and sockets lasts"
+    )
+    options.add_argument("--minutes", type=float, help="how long `soak`, and the watch over memory of `fanout`, last")
     return options
 
 
@@ -90,7 +92,10 @@ def _sizes(told: argparse.Namespace) -> Sizes:
         "ticks_per_second": told.ticks,
         "soak_ticks_per_second": told.ticks,
         "seconds": told.seconds,
+        "query_seconds": told.seconds,
+        "socket_seconds": told.seconds,
         "soak_minutes": told.minutes,
+        "socket_minutes": told.minutes,
         "soak_portfolios": told.portfolios and told.portfolios[-1],
     }
     return replace(QUICK if told.quick else FULL, **{name: value for name, value in said.items() if value is not None})

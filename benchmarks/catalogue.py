@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks import poison, recovery, soak, ticks, updates
+import msgspec
+
+from benchmarks import fanout, poison, queries, recovery, soak, sockets, ticks, updates
 from benchmarks.measuring import Stuck
 from benchmarks.report import Row, row
 from benchmarks.servers import ROOT, environment, running
@@ -43,6 +45,9 @@ class Sizes:
     soak_minutes: float
     poison_updates: int
     kernel_rounds: int
+    query_seconds: float
+    socket_seconds: float
+    socket_minutes: float
 
 
 FULL = Sizes(
@@ -56,6 +61,9 @@ FULL = Sizes(
     soak_minutes=10,
     poison_updates=100_000,
     kernel_rounds=15,
+    query_seconds=10,
+    socket_seconds=10,
+    socket_minutes=10,
 )
 QUICK = Sizes(
     updates=60_000,
@@ -68,6 +76,9 @@ QUICK = Sizes(
     soak_minutes=0.5,
     poison_updates=30_000,
     kernel_rounds=5,
+    query_seconds=3,
+    socket_seconds=4,
+    socket_minutes=0.5,
 )
 
 
@@ -135,6 +146,24 @@ def run_kernel(sizes: Sizes, broker: str, directory: Path | None) -> Result:
     return Result(rows, told)
 
 
+def run_queries(sizes: Sizes, broker: str, directory: Path | None) -> Result:
+    """Questions to one API worker, beside stock Strawberry and REST; needs no broker."""
+    figures = queries.measure(sizes.rounds, sizes.query_seconds)
+    return Result(queries.rows(figures), {name: msgspec.to_builtins(told) for name, told in figures._asdict().items()})
+
+
+def run_fanout(sizes: Sizes, _broker: str, directory: Path | None) -> Result:
+    """A thousand sockets on one stream, beside stock Strawberry and a plain broadcast."""
+    figures = fanout.measure(sizes.socket_seconds, sizes.socket_minutes, directory)
+    return Result(fanout.rows(figures), figures)
+
+
+def run_sockets(sizes: Sizes, _broker: str, directory: Path | None) -> Result:
+    """A thousand sockets on as many portfolios, and clients that stop reading."""
+    figures = sockets.measure(sizes.socket_seconds, directory)
+    return Result(sockets.rows(figures), figures)
+
+
 RUNS: dict[str, Callable[[Sizes, str, Path | None], Result]] = {
     "kernel": run_kernel,
     "updates": run_updates,
@@ -142,5 +171,8 @@ RUNS: dict[str, Callable[[Sizes, str, Path | None], Result]] = {
     "poison": run_poison,
     "recovery": run_recovery,
     "soak": run_soak,
+    "queries": run_queries,
+    "fanout": run_fanout,
+    "sockets": run_sockets,
 }
 """In the order in which `all` runs them."""

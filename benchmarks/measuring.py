@@ -51,6 +51,11 @@ def memory_bytes(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
+def resident_bytes(pid: int) -> int:
+    """What the process has in memory, with all that it shares."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def children_of(pid: int) -> list[int]:
     """The processes that this one started and that still run."""
     found = []

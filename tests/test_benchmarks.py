@@ -6,6 +6,7 @@ is poison, and a wrong snapshot stops a run instead of being timed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from benchmarks import catalogue, measuring, records
+from benchmarks import asker, catalogue, measuring, records
 from benchmarks.load import latency_of
 from benchmarks.measuring import Sample, Steady, Stuck
 from benchmarks.records import PortfolioLog
@@ -45,12 +46,14 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def table(tmp_path: Path, *arguments: str) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
-    """The rows and figures of a run on the embedded broker, and what it printed."""
+def table(
+    tmp_path: Path, *arguments: str, broker: str | None = "embedded broker"
+) -> tuple[list[dict[str, Any]], dict[str, Any], str]:
+    """The rows and figures of a run on the embedded broker, where it needs one, and what it printed."""
     told = tmp_path / "told.json"
     done = run(*arguments, "--broker", "embedded", "--directory", tmp_path, "--json", told)
     assert done.returncode == 0, done.stderr
-    assert "embedded broker" in done.stdout
+    assert broker is None or broker in done.stdout
     read = json.loads(told.read_text(encoding="utf-8"))
     for row in read["rows"]:
         assert row["measured"] in done.stdout, row
@@ -120,6 +123,37 @@ def test_a_soak_says_what_became_of_memory_lag_and_errors(tmp_path: Path) -> Non
     assert (told["errors"], told["restarts"]) == (0, 0)
     assert all(size > 10 for size in told["memory_mib"])
     assert 0 < told["lag_ms"][0] <= told["lag_ms"][2]
+
+
+@linux
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the server needs a core of its own")
+def test_questions_are_answered_rightly_by_all_three_servers_before_they_count(tmp_path: Path) -> None:
+    rows, figures, _ = table(tmp_path, "queries", "--rounds", "1", "--seconds", "0.5", broker=None)
+    for name, told in figures["queries"].items():
+        assert told["requests"] > 0, name
+        assert told["wrong"] == 0, name
+        assert 0 < told["p50_ms"] <= told["p99_ms"], name
+    assert "stock Strawberry" in rows[0]["baseline"]
+    assert "REST" in rows[1]["baseline"]
+
+
+@linux
+def test_the_asker_counts_every_answer_that_is_not_the_one_expected() -> None:
+    async def asked() -> asker.Told:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                body = b"right" if b"/right" in head else b"wrong"
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + body)
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        questions = [asker.Question(path, None, "right") for path in ("/right", "/wrong")]
+        # One connection asks in turn, so half of the answers are wrong.
+        return await asker.ask(asker.Job(port, os.getpid(), 1, 0.2, 0.0, questions))
+
+    told = asyncio.run(asked())
+    assert told.first_wrong.endswith("wrong")
+    assert told.wrong > told.requests / 2 - 1
 
 
 def test_every_benchmark_is_in_the_readme() -> None:
