@@ -36,8 +36,8 @@ class Application(Starlette):
     """Starlette with `Requests` around all of it, the answer to an unexpected error included (`Guard` gives that).
 
     Nearly every request and every socket is one for GraphQL, which answers its errors itself: it is handed over before
-    routes are looked through and errors are waited for. That is a thirtieth of what a request costs, and as much of the
-    memory that a socket holds for as long as it is open.
+    routes are looked through and errors are waited for. A request is spared that work, and a socket the memory of the
+    coroutines in between, for as long as it is open.
     """
 
     graphql: ASGIApp

@@ -60,7 +60,7 @@ class Audit:
         """Say that somebody asked.
 
         caller     None where nobody knows who it was
-        transport  http, socket or stream
+        transport  as telemetry names it: http, sse, multipart, or the protocol of a socket
         operation  `query`, `mutation` or `subscription` with its name, or a method and its route
         fields     those at the top of the operation
         ids        what was asked for; what is no identifier is left out

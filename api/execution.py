@@ -389,6 +389,7 @@ class _Plan:
             is_null = is_non_null_type(root.definition.type)
             return payload(ExecutionResult(None if is_null else {root.response_name: None}, [failed]))
         except Exception:
+            # Whatever it is: graphql-core carries out the whole, and says exactly what is wrong.
             return None
 
 

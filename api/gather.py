@@ -72,6 +72,7 @@ class Strings:
         try:
             found = await self._read(list(batch.raw))
         except Exception as error:
+            # Whatever it is, it is raised where each of them waits.
             for each in batch.waiting:
                 if not each.done():
                     each.set_exception(error)
@@ -149,8 +150,8 @@ class _Shared(NamedTuple):
         try:
             found = await self.begin()
         except Exception as error:
+            # Whatever it is, it is raised where each reader waits; and nobody may be left to be told.
             self.future.set_exception(error)
-            # Nobody may be left to be told.
             self.future.exception()
         else:
             self.future.set_result(found)

@@ -94,6 +94,7 @@ class Guard:
             # It left in the middle of its own request.
             return
         except Exception:
+            # Whatever it is, it is ours: the caller gets an id, and the log what it stands for.
             if answer.begun:
                 raise
             error_id = secrets.token_hex(8)

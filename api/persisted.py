@@ -43,11 +43,9 @@ class Documents:
 
     def prepared(self, asked: Asked, session: Session) -> Prepared:
         """The document of a request, read. Raises `RefusedRequest` and `RefusedDocument`."""
-        try:
-            text = self.text_of(asked)
-        finally:
-            if asked.text is None:
-                session.backend.telemetry.looked_up("persisted", found=self._find(asked) is not None)
+        if asked.text is None:
+            session.backend.telemetry.looked_up("persisted", found=self._find(asked) is not None)
+        text = self.text_of(asked)
         prepared = execution.read(session, text)
         self.learn(asked)
         return prepared

@@ -63,6 +63,7 @@ class Executor(StrawberryGraphQLCoreExecutionContext):
         try:
             return read(value, info)
         except Exception:
+            # Not as the schema says: the long way finds what is wrong, and tells of it.
             return _NOTHING
 
     def build_per_event_executor(self, payload: Any) -> Any:  # noqa: ANN401  # graphql-core's own signature

@@ -157,6 +157,7 @@ class Connection:
             if self.closed_with is None:
                 raise
         except Exception:
+            # Ours, and one socket's: its client is told an id, and the log what it stands for.
             error_id = secrets.token_hex(8)
             _log.exception("internal error %s on a socket", error_id, extra={"error_id": error_id})
             self.close(Code.INTERNAL, f"internal error {error_id}")
@@ -308,6 +309,7 @@ class Connection:
         except RefusedDocument as refused_document:
             running.end([execution.told(each) for each in refused_document.errors])
         except Exception as error:
+            # One operation's, as above.
             running.end([execution.told(GraphQLError(str(error), original_error=error))])
         else:
             if not running.silenced:

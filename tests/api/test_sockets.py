@@ -15,6 +15,7 @@ from websockets.typing import Origin, Subprotocol
 
 from api.errors import Forbidden, NotAdmitted
 from api.identity import ANYONE, Caller, Role
+from api.persisted import Documents
 from api.sockets.codes import Code, reason
 from api.sockets.registry import Limits
 
@@ -558,6 +559,19 @@ async def test_a_caller_who_leaves_leaves_nothing_behind(
         lambda: (len(state.sockets), state.streams.readers, state.backend.fanout.readers) == (0, 0, 0)
     )
     assert state.sockets.closed[1005] + state.sockets.closed[1006] == 1
+
+
+async def test_only_documents_that_are_trusted_are_carried_out_over_a_socket_too(
+    open_socket: Open, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = Documents({"known": "{ __typename }"}, trusted_only=True)
+    monkeypatch.setattr(served.app.sockets, "_documents", trusted)
+    socket = await open_socket()
+    await socket.say(asked("{ a: __typename }"))
+    refused = await socket.hear()
+    assert (refused["type"], refused["payload"][0]["extensions"]["code"]) == ("error", "DOCUMENT_NOT_TRUSTED")
+    await socket.say({"id": "2", "type": "subscribe", "payload": {"documentId": "known"}})
+    assert (await socket.hear())["payload"] == {"data": {"__typename": "Query"}}
 
 
 async def test_what_happens_on_sockets_is_counted(
