@@ -22,7 +22,7 @@ from graphql.execution.values import get_argument_values
 
 from api import execution
 from api.documents import KEPT_MAX, Prepared, RefusedDocument
-from api.follow import AtRiskChange, RiskEvent
+from api.frames import Event
 from api.schema import schema
 from api.schema.execution import Executor
 from api.schema.operation import Operation, Session
@@ -34,7 +34,9 @@ from plimsoll import messages
 _SCHEMA = schema._schema  # noqa: SLF001
 _INT_MIN, _INT_MAX = -(2**31), 2**31 - 1
 
-Event: TypeAlias = RiskEvent | AtRiskChange
+
+BATCHES = "riskBatches"
+"""The subscription whose events are of many portfolios."""
 
 
 class Moment(NamedTuple):
@@ -89,7 +91,11 @@ def read(prepared: Prepared, variables: Mapping[str, Any], operation_name: str |
         # Made when it is needed, which is hardly ever: it is large, and there is a stream for each portfolio.
         return _write_exactly(_executor(prepared, variables, operation_name, session), event, moment)
 
-    write = None if reader is None else partial(_write, reader, response_key, slowly)
+    if reader is not None:
+        write: Callable[[Event, Moment], bytes] | None = partial(_write, reader, response_key, slowly)
+    else:
+        # Nothing in a batch waits for anything. Which ones a slow reader is told as one is known too late to wait.
+        write = slowly if node.name.value == BATCHES else None
     return Asked(node.name.value, arguments, response_key, node, write, slowly)
 
 
@@ -133,6 +139,7 @@ def _write_exactly(executor: Executor, event: Event, moment: Moment) -> Any:  # 
 
 _Details: TypeAlias = list[FieldDetails]
 _Finish: TypeAlias = Callable[[Any, messages.RiskSnapshot, Moment], Any]
+_RiskReader: TypeAlias = Callable[[messages.RiskSnapshot, Moment], dict[str, Any]]
 
 
 def _selected(executor: Executor, kind: Any, details: _Details) -> dict[str, _Details]:  # noqa: ANN401
@@ -184,7 +191,9 @@ def _read_selection(executor: Executor, kind: Any, details: _Details) -> _Reader
     for key, each in _selected(executor, kind, details).items():
         name = each[0].node.name.value
         if name == "risk":
-            parts.append((key, _risk_reader(executor, each)))
+            parts.append((key, _of_one(_risk_reader(executor, each))))
+        elif name == "risks":
+            parts.append((key, _of_many(_risk_reader(executor, each))))
         elif name == "__typename":
             parts.append((key, _always(kind.name)))
         elif name in _OF_EVENT:
@@ -198,6 +207,8 @@ _OF_EVENT: Mapping[str, Callable[[Any, Moment], Any]] = {
     "reason": lambda event, _: event.reason.name,
     "previousSequence": lambda event, _: event.previous_sequence,
     "change": lambda event, _: event.change.name,
+    "closed": lambda event, _: event.closed,
+    "stale": lambda _, moment: moment.stale,
 }
 
 
@@ -205,7 +216,15 @@ def _always(value: object) -> Callable[[Any, Moment], Any]:
     return lambda _event, _moment: value
 
 
-def _risk_reader(executor: Executor, details: _Details) -> Callable[[Event, Moment], dict[str, Any]]:
+def _of_one(read_risk: _RiskReader) -> Callable[[Any, Moment], Any]:
+    return lambda event, moment: read_risk(event.risk, moment)
+
+
+def _of_many(read_risk: _RiskReader) -> Callable[[Any, Moment], Any]:
+    return lambda event, moment: [read_risk(risk, moment) for risk in event.risks.values()]
+
+
+def _risk_reader(executor: Executor, details: _Details) -> _RiskReader:
     """All plain values in one call of C, and then the few that have to be looked at."""
     kind = _SCHEMA.type_map["RiskSnapshot"]
     plain = _plain_fields(kind)
@@ -221,8 +240,7 @@ def _risk_reader(executor: Executor, details: _Details) -> Callable[[Event, Mome
     # One more than there are keys: of a single attribute `attrgetter` would give no tuple.
     values_of = attrgetter(*attributes, "sequence")
 
-    def read_risk(event: Event, moment: Moment) -> dict[str, Any]:
-        risk = event.risk
+    def read_risk(risk: messages.RiskSnapshot, moment: Moment) -> dict[str, Any]:
         values = [*values_of(risk)]
         for index, finish in finishing:
             values[index] = finish(values[index], risk, moment)

@@ -1,9 +1,10 @@
-"""The three things one can subscribe to, as streams of events: a portfolio, an advisor's portfolios, who is at risk.
+"""What one can subscribe to, as streams of events: a portfolio, an advisor's portfolios, who is at risk; and batches.
 
 The order is a rule in the data. We subscribe before we read; a snapshot published in between is met twice and dropped
 by its sequence, where the other order would miss it. Events of one portfolio therefore carry strictly growing
 sequences, except that a RESYNC may repeat the last one: it says that the stream was interrupted and is whole again, or
 that the engine fell silent or came back, so that what was told last looks otherwise now (`stale`).
+Batches carry no present state: whoever reads them is told when to read it (`batches`).
 Nothing here knows GraphQL or HTTP: the streams serve both.
 """
 
@@ -11,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
+from api.batches import BEGIN, Batch, Gathering
 from api.errors import NotFound
 from api.fanout import Closed, Fanout, Gap, Mailbox, Restate
 from api.listing import NUMBER_MIN, Listing, Selection
@@ -213,6 +215,50 @@ class Follow:
                 last[current.portfolio_id] = current
         gone = [last.pop(portfolio_id) for portfolio_id in left]
         return events + [RiskEvent(RiskEventReason.CLOSED, each.sequence, each) for each in gone]
+
+    async def batches(self, advisor_id: str | None, interval_seconds: float) -> AsyncGenerator[Batch, None]:
+        """BEGIN, then all that changes among an advisor's portfolios or everyone's, a batch each interval at the most.
+
+        A change after a quiet interval is told at once. Raises `NotFound` before the first batch for an advisor without
+        portfolios, and `Unavailable`.
+        """
+        if advisor_id is not None and not await self._store.is_advisor(advisor_id):
+            raise unknown_advisor(advisor_id)
+        async with aclosing(self._batches(advisor_id, interval_seconds)) as batches:
+            async for batch in batches:
+                yield batch
+
+    async def _batches(self, advisor_id: str | None, interval_seconds: float) -> AsyncGenerator[Batch, None]:
+        async with self._fanout.watch(_channel(advisor_id)) as mailbox:
+            # Among everyone's, whatever is closed may be told of, so nobody has to know who there is.
+            present = [] if advisor_id is None else await self._ids(advisor_id)
+            gathering = Gathering(advisor_id, present)
+            yield BEGIN
+            while True:
+                while not gathering:
+                    gathering.put(await mailbox.take())
+                    while len(mailbox):  # what came with it
+                        gathering.put(await mailbox.take())
+                await self._complete(gathering, advisor_id)
+                if not gathering:
+                    continue  # a move that changed nothing else
+                yield gathering.take()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(interval_seconds):
+                        while True:
+                            gathering.put(await mailbox.take())
+
+    async def _complete(self, gathering: Gathering, advisor_id: str | None) -> None:
+        """Read of the store what a gathering cannot know."""
+        if gathering.interrupted:
+            gathering.resume(await _patiently(lambda: self._ids(advisor_id)))
+        if moved := gathering.take_moved():
+            for risk in await _patiently(lambda: self._store.risks(moved)):
+                if risk is not None:
+                    gathering.put(risk)
+
+    async def _ids(self, advisor_id: str | None) -> list[str]:
+        return await self._listing.all_portfolios(Selection(advisor_id))
 
     async def at_risk(self, threshold: int) -> AsyncGenerator[AtRiskChange, None]:
         """Everyone with a risk number of `threshold` or more as ENTERED, the riskiest first, then who changes.

@@ -3,6 +3,7 @@
 Most readers are told an event as it happened. Two are not. One who joins is told the present state as if it were the
 beginning (SNAPSHOT, ENTERED). And one who is slow is told less than happened, so that what it is told has to be true of
 what *it* knows: a portfolio that it never saw enter does not begin with UPDATED. `merged` says what two events come to.
+Of batches, which are of many portfolios, one who joins is told BEGIN and no present state.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeAlias
 
+from api import batches
+from api.batches import Batch, BatchReason
 from api.follow import AtRiskChange, AtRiskMove, RiskEvent, RiskEventReason
 
-Event: TypeAlias = RiskEvent | AtRiskChange
-Label: TypeAlias = RiskEventReason | AtRiskMove
+Event: TypeAlias = RiskEvent | AtRiskChange | Batch
+Label: TypeAlias = RiskEventReason | AtRiskMove | BatchReason
+BATCH_KEY = ""
+"""Of every batch of a stream: one waits, and newer ones are merged into it. No portfolio has this id."""
 
 FRESH_NS = 1_000_000_000
 """A frame written longer ago is written anew for one who joins: it says how old its prices are."""
@@ -31,15 +36,16 @@ class Writer:
 class Frame:
     """One event, said in one way. Written when the first reader needs it."""
 
-    __slots__ = ("_made_ns", "_said", "_tail", "_writer", "event", "key")
+    __slots__ = ("_after", "_made_ns", "_said", "_tail", "_writer", "event", "key")
 
     def __init__(self, event: Event, writer: Writer) -> None:
         self.event = event
-        self.key = event.risk.portfolio_id
+        self.key = BATCH_KEY if isinstance(event, Batch) else event.risk.portfolio_id
         """What a newer event replaces this one by."""
         self._writer = writer
         self._tail = b""
         self._said: dict[Label, Frame] | None = None
+        self._after: dict[Frame, Frame] | None = None
         self._made_ns = 0
 
     @property
@@ -83,8 +89,21 @@ class Frame:
         """As one is told of it who knows nothing of its portfolio yet."""
         return self.saying(FIRST[type(self.event)])
 
+    def after(self, waiting: Frame, both: Callable[[], Event]) -> Frame:
+        """This event and an unread one as one frame, written anew; the same for all who wait with the same."""
+        if self._after is None:
+            self._after = {}
+        found = self._after.get(waiting)
+        if found is None:
+            found = self._after[waiting] = Frame(both(), self._writer)
+        return found
 
-FIRST: Mapping[type, Label] = {RiskEvent: RiskEventReason.SNAPSHOT, AtRiskChange: AtRiskMove.ENTERED}
+
+FIRST: Mapping[type, Label] = {
+    RiskEvent: RiskEventReason.SNAPSHOT,
+    AtRiskChange: AtRiskMove.ENTERED,
+    Batch: BatchReason.BEGIN,
+}
 LAST = frozenset((RiskEventReason.CLOSED, AtRiskMove.LEFT))
 """After these a portfolio is not part of what a stream follows."""
 _OTHER_LABELS: Mapping[type, tuple[Label, ...]] = {
@@ -99,7 +118,9 @@ def label_of(event: Event) -> Label:
 
 
 def relabelled(event: Event, label: Label) -> Event:
-    """An event under another label. A first one has nothing before it."""
+    """An event under another label. A first one has nothing before it; a batch has no other label than BEGIN."""
+    if isinstance(event, Batch):
+        return batches.BEGIN
     if isinstance(event, AtRiskChange):
         return replace(event, change=AtRiskMove(label))
     previous = None if label is RiskEventReason.SNAPSHOT else event.previous_sequence
@@ -112,7 +133,14 @@ def other_ways(event: Event) -> list[Event]:
 
 
 def merged(waiting: Frame, newer: Frame) -> Frame | None:
-    """What a reader is told who has read neither of two frames about a portfolio; None where nothing is left to say."""
+    """What a reader is told who has read neither of two frames of one key; None where nothing is left to say."""
+    if isinstance(waiting.event, Batch) and isinstance(newer.event, Batch):
+        old, new = waiting.event, newer.event
+        return newer.after(waiting, lambda: batches.merged(old, new))
+    return _merged_of_one(waiting, newer)
+
+
+def _merged_of_one(waiting: Frame, newer: Frame) -> Frame | None:
     match waiting.label, newer.label:
         case (RiskEventReason.SNAPSHOT, RiskEventReason.UPDATE | RiskEventReason.RESYNC):
             return newer.as_first()

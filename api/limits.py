@@ -67,6 +67,8 @@ VALUES_DEPTH_MAX = 16
 
 LIST_ROWS = 10
 """What a list without a page is counted as: holdings, sectors, stresses."""
+ROWS: Mapping[tuple[str, str], int] = {("RiskBatch", "risks"): PAGE_MAX}
+"""Lists that are longer: a batch is as much work as the largest page."""
 
 WEIGHTS: Mapping[str, int] = {
     "__schema": 2_000,
@@ -312,6 +314,8 @@ class Measure:
         """How often what is selected below is answered, at the most."""
         if "first" in field.args:
             return self._page(node, field)
+        if (rows := ROWS.get((parent.name, node.name.value))) is not None:
+            return rows
         # The rows of a connection were counted where its page was asked for.
         is_list = is_list_type(field.type.of_type if is_non_null_type(field.type) else field.type)
         return LIST_ROWS if is_list and not parent.name.endswith("Connection") else 1

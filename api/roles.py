@@ -47,6 +47,7 @@ SUBSCRIPTIONS = {
     "portfolioRisk": READERS,
     "advisorRisk": READERS,
     "atRisk": READERS,
+    "riskBatches": READERS,
 }
 _OF_THE_LANGUAGE = dict.fromkeys(("__typename", "__schema", "__type"), EVERYONE)
 """They speak of the schema, which is no secret from whoever is let in."""

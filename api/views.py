@@ -19,6 +19,7 @@ from typing import NoReturn, TypeVar
 from redis.asyncio import Redis
 
 from api.aggregates import Aggregate
+from api.batches import Batch
 from api.engine_state import EngineState
 from api.errors import Forbidden
 from api.fanout import Fanout
@@ -317,6 +318,14 @@ class OwnFollow(Follow):
         async with aclosing(self._own(self._all(self._advisor_id), _closed)) as events:
             async for event in events:
                 yield event
+
+    async def batches(self, advisor_id: str | None, interval_seconds: float) -> AsyncGenerator[Batch, None]:
+        """This advisor's, whether there are any yet or not. Raises `NotFound` where any other advisor is named."""
+        if advisor_id is not None and not await self._shown.is_advisor(advisor_id):
+            raise unknown_advisor(advisor_id)
+        async with aclosing(self._batches(self._advisor_id, interval_seconds)) as batches:
+            async for batch in batches:
+                yield batch
 
     async def at_risk(self, threshold: int) -> AsyncGenerator[AtRiskChange, None]:
         """As of everyone's. One that moves to another advisor has LEFT."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import strawberry
 
+from api.batches import BatchReason
 from api.follow import AtRiskMove, RiskEventReason
 from plimsoll.messages import RiskTolerance
 from plimsoll.risk.alignment import Verdict
@@ -13,6 +14,7 @@ from plimsoll.risk.score import RiskBand
 
 __all__ = [
     "AtRiskMove",
+    "BatchReason",
     "LimitCode",
     "RiskBand",
     "RiskEventReason",
@@ -37,6 +39,14 @@ strawberry.enum(
     description=(
         "ENTERED: at or above the threshold. UPDATED: still at risk, down to 3 points below it. LEFT: below that, or "
         "closed."
+    ),
+)
+strawberry.enum(
+    BatchReason,
+    name="RiskBatchReason",
+    description=(
+        "BEGIN: first, and empty; read `portfolios` now, nothing that happens from here on is missed. UPDATE: what "
+        "changed; empty where only `stale` did. RESYNC: something may have been missed; read `portfolios` again."
     ),
 )
 strawberry.enum(

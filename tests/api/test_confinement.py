@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.anyio
 
 GRAPHQL = schema._schema
+BATCHED = GRAPHQL.type_map["RiskSnapshot"]
+assert isinstance(BATCHED, GraphQLObjectType)
 PATH_LENGTH_MAX = 5
 Ask: TypeAlias = Callable[[str], Awaitable[bytes]]
 WayIn: TypeAlias = Callable[[Starlette, Mapping[str, str]], contextlib.AbstractAsyncContextManager[Ask]]
@@ -82,8 +84,10 @@ def text(value: object) -> str:
     return json.dumps(value)
 
 
-def ids_for(field: str, whose: Whose) -> list[str]:
-    """What may be given for the id of a field at the top."""
+def ids_for(field: str, name: str, whose: Whose) -> list[str]:
+    """What may be given for an argument of this name that is the id of a field at the top."""
+    if name == "advisorId":
+        return [whose.advisor]
     if field == "node":
         return [global_id("Portfolio", whose.portfolio), global_id("Advisor", whose.advisor)]
     if field == "advisor":
@@ -147,7 +151,9 @@ def ways_down(kind: GraphQLNamedType, above: tuple[str, ...]) -> Iterator[str]:
 def givens(name: str, field: GraphQLField, whose: Whose) -> list[dict[str, object]]:
     """The ways in which a field at the top may be asked about somebody."""
     ids = [each for each in field.args if each in ("id", "portfolioId", "advisorId")]
-    found: list[dict[str, object]] = [{each: one} for each in ids for one in ids_for(name, whose)]
+    found: list[dict[str, object]] = [{each: one} for each in ids for one in ids_for(name, each, whose)]
+    if ids and not any(is_required_argument(field.args[each]) for each in ids):
+        found.append({})
     if "filter" in field.args:
         found += [
             {"filter": {"advisorId": whose.advisor}},
@@ -178,6 +184,18 @@ def questions(whose: Whose, kind: str = "query") -> list[str]:
             ways = down if number == 0 else down[:1]
             asked += [f"{kind} {{ {name}{arguments(name, field, given)} {{ {way} }} }}" for way in ways]
     return asked
+
+
+def test_every_subscription_is_asked_about_the_advisor_and_about_nobody_in_particular() -> None:
+    assert GRAPHQL.subscription_type is not None
+    asked = " ".join(questions(OWN, "subscription"))
+    assert set(re.findall(r"subscription \{ (\w+)", asked)) == set(GRAPHQL.subscription_type.fields)
+    for each in (
+        f'advisorRisk(advisorId: "{OWN.advisor}")',
+        f'riskBatches(advisorId: "{OWN.advisor}")',
+        "riskBatches {",
+    ):
+        assert each in asked
 
 
 def test_the_walk_comes_by_every_field_of_every_type_that_can_be_reached() -> None:
@@ -450,6 +468,41 @@ async def test_the_same_holds_of_every_event(
         if "portfolio_id" in query:
             assert [line async for line in lines if line] == []
     assert {each["advisor_id"] for each in told} == {OWN.advisor}
+
+
+@pytest.mark.parametrize("named", ["", f'(advisorId: "{OWN.advisor}")'])
+async def test_the_same_holds_of_every_batch(
+    served: Served, issuer: Issuer, seed: Seed, make: Make, named: str
+) -> None:
+    await settle(seed, make, OWN, factor=1.0)
+    await settle(seed, make, OTHERS, factor=777.0)
+    address = served.url.replace("http", "ws") + "/graphql"
+    document = f"subscription {{ riskBatches{named} {{ reason closed stale risks {{ {leaves(BATCHED)} }} }} }}"
+    async with connect(address, subprotocols=[Subprotocol("graphql-transport-ws")]) as socket:
+        await socket.send(json.dumps({"type": "connection_init", "payload": issuer.bearer(advisor_id=OWN.advisor)}))
+        await socket.recv()
+        await socket.send(json.dumps({"id": "1", "type": "subscribe", "payload": {"query": document}}))
+
+        async def told() -> tuple[str, list[str], list[str]]:
+            heard = await asyncio.wait_for(socket.recv(), 10)
+            assert isinstance(heard, str)
+            assert not gives_away(heard)
+            batch = json.loads(heard)["payload"]["data"]["riskBatches"]
+            return batch["reason"], [each["portfolioId"] for each in batch["risks"]], batch["closed"]
+
+        assert await told() == ("BEGIN", [], [])
+        await seed.publish(make.snapshot(OTHERS.portfolio, OTHERS.advisor, sequence="2"))
+        await seed.close("zulu-portfolio-3", OTHERS.advisor)
+        stray = make.snapshot("zulu-portfolio-2", OTHERS.advisor, sequence="3")
+        await seed.tell(OWN.advisor, RiskBatch([stray], closed=["zulu-portfolio-3"]))
+        await seed.publish(make.snapshot(OWN.portfolio, OWN.advisor, sequence="2"))
+        assert await told() == ("UPDATE", [OWN.portfolio], [])
+        # It moves to the other advisor, and is heard of no more.
+        await seed.move(make.snapshot(OWN.portfolio, OTHERS.advisor, sequence="3"), OWN.advisor)
+        assert await told() == ("UPDATE", [], [OWN.portfolio])
+        await seed.publish(make.snapshot(OWN.portfolio, OTHERS.advisor, sequence="4"))
+        await seed.close("alfa-portfolio-2", OWN.advisor)
+        assert await told() == ("UPDATE", [], ["alfa-portfolio-2"])
 
 
 async def test_a_stream_ends_with_what_let_its_reader_in(

@@ -12,9 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api import event_projection
+from api.batches import Batch, BatchReason
 from api.documents import RefusedDocument, prepare
 from api.event_projection import Asked, Moment, read
 from api.follow import AtRiskChange, AtRiskMove, RiskEvent, RiskEventReason
+from api.frames import Event
 from api.identity import ANYONE
 from api.schema import schema
 from api.schema.operation import Session
@@ -26,7 +28,12 @@ if TYPE_CHECKING:
 
 ROOT = schema._schema.subscription_type
 TYPES = schema._schema.type_map
-ARGUMENTS = {"portfolioRisk": '(portfolioId: "p-1")', "advisorRisk": '(advisorId: "a-1")', "atRisk": ""}
+ARGUMENTS = {
+    "portfolioRisk": '(portfolioId: "p-1")',
+    "advisorRisk": '(advisorId: "a-1")',
+    "atRisk": "",
+    "riskBatches": "",
+}
 
 
 class Store:
@@ -100,16 +107,33 @@ changed = st.fixed_dictionaries(
 )
 
 
-@given(documents, changed, st.booleans(), st.sampled_from(RiskEventReason), st.sampled_from(AtRiskMove))
+@given(
+    documents,
+    changed,
+    st.booleans(),
+    st.sampled_from(RiskEventReason),
+    st.sampled_from(AtRiskMove),
+    st.tuples(st.sampled_from(BatchReason), st.integers(0, 2)),
+)
 def test_an_event_is_written_as_graphql_core_writes_it(
-    make: Make, text: str, values: dict[str, Any], stale: bool, reason: RiskEventReason, change: AtRiskMove
+    make: Make,
+    text: str,
+    values: dict[str, Any],
+    stale: bool,
+    reason: RiskEventReason,
+    change: AtRiskMove,
+    batched: tuple[BatchReason, int],
 ) -> None:
+    batch_reason, closed = batched
     try:
         asks = asked(text)
     except RefusedDocument:
         return  # Two fields under one name that cannot be merged, say.
     risk = make.snapshot(**values)
-    event = AtRiskChange(change, risk) if asks.field == "atRisk" else RiskEvent(reason, "5", risk)
+    if asks.field == "riskBatches":
+        event: Event = Batch(batch_reason, {"p-1": risk, "p-2": make.snapshot("p-2")}, ("p-3", "p-4")[:closed])
+    else:
+        event = AtRiskChange(change, risk) if asks.field == "atRisk" else RiskEvent(reason, "5", risk)
     moment = Moment(1_700_000_000_123_456_789, stale)
     assert asks.write is not None
     assert json.loads(asks.write(event, moment)) == json.loads(asks.write_slowly(event, moment))
@@ -128,6 +152,30 @@ def test_every_subscription_has_its_stream_and_takes_the_short_way() -> None:
     for name, field in ROOT.fields.items():
         text = f"subscription {{ {name}{ARGUMENTS[name]} {{ {everything(bare(field.type))} }} }}"
         assert asked(text).write is not None
+
+
+def test_nothing_in_a_batch_waits_for_anything(monkeypatch: pytest.MonkeyPatch, make: Make) -> None:
+    def unfit(*_: Any) -> None:
+        raise event_projection._Unfit
+
+    monkeypatch.setattr(event_projection, "_read_selection", unfit)
+    met: set[str] = set()
+
+    def everything(kind: GraphQLObjectType) -> str:
+        met.add(kind.name)
+        inner = {name: bare(field.type) for name, field in kind.fields.items()}
+        return " ".join(
+            f"{name} {{ {everything(each)} }}" if is_object_type(each) else name for name, each in inner.items()
+        )
+
+    text = f"subscription Everything {{ riskBatches {{ {everything(cast('Any', TYPES['RiskBatch']))} }} }}"
+    write = asked(text).write
+    assert write is not None
+    batch = Batch(BatchReason.UPDATE, {"p-1": make.snapshot()}, ("p-2",))
+    told = json.loads(write(batch, Moment(0, True)))["data"]["riskBatches"]
+    assert (told["closed"], told["stale"], told["risks"][0]["portfolioId"]) == (["p-2"], True, "p-1")
+    assert met == {"RiskBatch", "RiskSnapshot", "Alignment"}
+    assert event_projection._readers.pop((text, None)) is None
 
 
 def test_the_selection_may_depend_on_variables(make: Make) -> None:

@@ -291,6 +291,24 @@ async def test_a_subscription_is_told_as_events_until_its_end(served: Served, se
     assert reasons == ["SNAPSHOT", "CLOSED"]
 
 
+@pytest.mark.parametrize("accept", [URQL, APOLLO])
+async def test_batches_come_over_http_too(served: Served, seed: Seed, make: Make, accept: str) -> None:
+    query = "subscription { riskBatches(intervalMs: 100) { reason risks { portfolioId } } }"
+    async with (
+        asyncio.timeout(10),
+        httpx.AsyncClient(base_url=served.url, timeout=10) as http,
+        http.stream("POST", "/graphql", json={"query": query}, headers={"accept": accept}) as response,
+    ):
+        heard = b""
+        async for chunk in response.aiter_raw():
+            heard += chunk
+            if heard.count(b'"riskBatches"') == 2:
+                break
+            if b'{"reason":"BEGIN","risks":[]}' in heard:
+                await seed.publish(make.snapshot(sequence="2"))
+    assert b'{"reason":"UPDATE","risks":[{"portfolioId":"p-1"}]}' in heard
+
+
 async def test_lines_of_an_event_stream_end_as_urql_looks_for_them(served: Served, seed: Seed, make: Make) -> None:
     await seed.write(make.snapshot())
     async with (

@@ -112,6 +112,10 @@ def test_a_page_that_cannot_be_is_no_way_round_the_cost() -> None:
         assert 0 < cost_of(text, n=odd) <= 1 + 200 * 2
 
 
+def test_a_batch_counts_as_the_largest_page() -> None:
+    assert cost_of("subscription { riskBatches { closed risks { portfolioId riskNumber } } }") == 2 + 1 + 200 * 2
+
+
 def test_the_cost_of_a_fragment_is_that_of_the_type_it_is_on() -> None:
     spread = '{ node(id: "a") { ...f } } fragment f on Advisor { portfolios(first: 100) { nodes { portfolioId } } }'
     assert cost_of(spread) == 1 + 1 + 100 * 2

@@ -35,6 +35,8 @@ PORTFOLIO = """subscription($id: ID!) { portfolioRisk(portfolioId: $id) {
 ADVISOR = (
     "subscription($id: ID!) { advisorRisk(advisorId: $id) { reason previousSequence risk { portfolioId sequence } } }"
 )
+BATCHES = """subscription($advisor: ID) { riskBatches(advisorId: $advisor, intervalMs: 100) {
+  reason closed stale risks { portfolioId sequence stale } } }"""
 AT_RISK = "subscription { atRisk { change risk { portfolioId riskNumber stale } } }"
 
 
@@ -60,6 +62,10 @@ class Reading:
         event = await self.next()
         risk = event["risk"]
         return event["reason"], risk["portfolioId"], event["previousSequence"], risk["sequence"]
+
+    async def batch(self) -> tuple[str, dict[str, str], list[str]]:
+        event = await self.next()
+        return event["reason"], {each["portfolioId"]: each["sequence"] for each in event["risks"]}, event["closed"]
 
     async def changed(self) -> tuple[str, str]:
         event = await self.next()
@@ -206,6 +212,78 @@ async def test_one_who_joins_hears_who_is_at_risk_as_entering(streams: Streams, 
     assert await late.changed() == ("LEFT", "high")
 
 
+async def test_batches_begin_empty_for_everyone_and_are_shared_from_then_on(
+    streams: Streams, seed: Seed, make: Make
+) -> None:
+    for name in ("one", "two"):
+        await seed.write(make.snapshot(name, sequence="1"))
+    first = streams.read(BATCHES)
+    assert await first.batch() == ("BEGIN", {}, [])
+    await seed.publish(make.snapshot("one", sequence="2"))
+    await seed.publish(make.snapshot("new", sequence="5"))
+    heard: dict[str, str] = {}
+    while heard != {"one": "2", "new": "5"}:  # in one batch or two: the first is told at once
+        reason, risks, closed = await first.batch()
+        assert (reason, closed, heard.keys() & risks.keys()) == ("UPDATE", [], set())
+        heard |= risks
+
+    late = streams.read(BATCHES)
+    # In the very step in which it joined.
+    assert json.loads(late.payloads.get_nowait())["data"]["riskBatches"]["reason"] == "BEGIN"
+    await seed.close("two", "advisor-1")
+    payloads = {await asyncio.wait_for(each.payloads.get(), 10) for each in (first, late)}
+    assert len(payloads) == 1
+    assert json.loads(payloads.pop())["data"]["riskBatches"]["closed"] == ["two"]
+    assert len(streams) == 1
+
+
+async def test_after_an_outage_readers_of_batches_are_told_to_read_the_list_again(
+    streams: Streams, seed: Seed, make: Make
+) -> None:
+    await seed.write(make.snapshot(sequence="5"))
+    reading = streams.read(BATCHES, advisor="advisor-1")
+    assert await reading.batch() == ("BEGIN", {}, [])
+    await seed.write(make.snapshot(sequence="6"))  # and nobody is told
+    await seed.redis.client_kill_filter(_type="pubsub")
+    assert await reading.batch() == ("RESYNC", {}, [])
+    await seed.publish(make.snapshot(sequence="7"))
+    assert await reading.batch() == ("UPDATE", {"p-1": "7"}, [])
+
+
+async def test_an_unknown_advisor_has_no_batches(streams: Streams) -> None:
+    errors = await asyncio.wait_for(streams.read(BATCHES, advisor="nobody").ended, 10)
+    assert errors
+    assert errors[0]["extensions"]["code"] == "NOT_FOUND"
+
+
+async def test_an_http_answer_gets_what_came_while_it_was_busy_as_one_batch(
+    streams: Streams, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unfit(*_: Any) -> None:
+        raise _Unfit
+
+    for text in (BATCHES, BATCHES.replace("reason", "said: reason reason")):
+        payloads = streams.payloads(Session(streams.backend, ANYONE), prepare(text), {}, None)
+        assert b'"BEGIN"' in await anext(payloads)
+        beside = streams.read(text)
+        await beside.batch()
+        for sequence in ("2", "3", "4"):
+            await seed.publish(make.snapshot(sequence=sequence))
+            await seed.publish(make.snapshot("q" + sequence, sequence="1"))
+            while "q" + sequence not in (await beside.batch())[1]:
+                pass
+        await seed.close("q3", "advisor-1")
+        assert await beside.batch() == ("UPDATE", {}, ["q3"])
+        event = json.loads(await anext(payloads))["data"]["riskBatches"]
+        assert {each["portfolioId"]: each["sequence"] for each in event["risks"]} == {"p-1": "4", "q2": "1", "q4": "1"}
+        assert event["closed"] == ["q3"]
+        await payloads.aclose()
+        streams.leave(beside)
+        # The same again, for graphql-core to write.
+        monkeypatch.setattr(event_projection, "_read_selection", unfit)
+    event_projection._readers.pop((text, None))
+
+
 async def test_many_readers_and_who_joins_while_they_are_told_hear_each_event_once(
     streams: Streams, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,7 +373,8 @@ async def test_readers_are_told_that_the_engine_fell_silent_and_that_it_came_bac
     monkeypatch.setattr("api.engine_state.READ_EVERY_NS", 0)
     await seed.heartbeat()
     await seed.write(make.snapshot(risk_number=90, sequence="5"))
-    one, at_risk = streams.read(PORTFOLIO, id="p-1"), streams.read(AT_RISK)
+    one, at_risk, batches = streams.read(PORTFOLIO, id="p-1"), streams.read(AT_RISK), streams.read(BATCHES)
+    assert (await batches.next())["stale"] is False
     assert (await one.next())["risk"]["stale"] is False
     assert (await at_risk.next())["risk"]["stale"] is False
 
@@ -306,11 +385,15 @@ async def test_readers_are_told_that_the_engine_fell_silent_and_that_it_came_bac
     assert silent["risk"]["stale"] is True
     change = await at_risk.next()
     assert (change["change"], change["risk"]["stale"]) == ("UPDATED", True)
+    batch = await batches.next()
+    assert (batch["reason"], batch["risks"], batch["closed"], batch["stale"]) == ("UPDATE", [], [], True)
     # One who joins now is told at once.
+    assert (await streams.read(BATCHES).next())["stale"] is True
     assert (await streams.read(PORTFOLIO, id="p-1").next())["risk"]["stale"] is True
 
     await seed.heartbeat()
     assert (await one.next())["risk"]["stale"] is False
+    assert (await batches.next())["stale"] is False
     await seed.publish(make.snapshot(risk_number=90, sequence="6"))
     after = await one.next()
     assert (after["reason"], after["previousSequence"], after["risk"]["stale"]) == ("UPDATE", "5", False)

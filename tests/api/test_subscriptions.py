@@ -24,6 +24,8 @@ PORTFOLIO = """subscription($id: ID!) { portfolioRisk(portfolioId: $id) {
   reason previousSequence risk { portfolioId advisorId sequence riskNumber stale } } }"""
 ADVISOR = """subscription($id: ID!) { advisorRisk(advisorId: $id) {
   reason previousSequence risk { portfolioId sequence } } }"""
+BATCHES = """subscription($a: ID, $ms: Int! = 250) { riskBatches(advisorId: $a, intervalMs: $ms) {
+  reason closed stale risks { portfolioId sequence } } }"""
 AT_RISK = "subscription($t: Int!) { atRisk(riskThreshold: $t) { change risk { portfolioId riskNumber sequence } } }"
 
 
@@ -101,6 +103,10 @@ async def test_a_closed_portfolio_says_so_last(served: Served, seed: Seed, make:
         (ADVISOR, {"id": "*"}, "BAD_INPUT"),
         (AT_RISK, {"t": 0}, "BAD_INPUT"),
         (AT_RISK, {"t": 100}, "BAD_INPUT"),
+        (BATCHES, {"a": "nobody"}, "NOT_FOUND"),
+        (BATCHES, {"a": "*"}, "BAD_INPUT"),
+        (BATCHES, {"ms": 99}, "BAD_INPUT"),
+        (BATCHES, {"ms": 5_001}, "BAD_INPUT"),
     ],
 )
 async def test_what_cannot_be_followed_is_an_error_of_its_operation(
@@ -252,6 +258,23 @@ async def test_after_a_gap_who_was_at_risk_stays_so_within_the_band(served: Serv
     ]
     await seed.publish(make.snapshot("sinks", risk_number=67, sequence="3"))
     assert (await socket.event())["change"] == "UPDATED"
+
+
+async def test_batches_tell_what_changed_since_a_page_began(served: Served, seed: Seed, make: Make) -> None:
+    await seed.write(make.snapshot("there", sequence="1"))
+    socket = await served.socket()
+    await socket.start(BATCHES, ms=100)
+    batch = await socket.event()
+    assert (batch["reason"], batch["risks"], batch["closed"]) == ("BEGIN", [], [])
+    await seed.publish(make.snapshot("there", sequence="2"))
+    assert (await socket.event())["risks"] == [{"portfolioId": "there", "sequence": "2"}]
+    # Among everyone's, who moves stays.
+    await seed.move(make.snapshot("there", "advisor-2", sequence="3"), from_advisor="advisor-1")
+    batch = await socket.event()
+    assert (batch["risks"], batch["closed"]) == ([{"portfolioId": "there", "sequence": "3"}], [])
+    await seed.close("there", "advisor-2")
+    batch = await socket.event()
+    assert (batch["reason"], batch["risks"], batch["closed"]) == ("UPDATE", [], ["there"])
 
 
 class Store:

@@ -15,13 +15,14 @@ import pytest
 from api import backend as backend_module
 from api import views
 from api.backend import VIEWS_MAX, Backend
+from api.batches import BEGIN, Batch, BatchReason
 from api.errors import BadInput, Forbidden, NotFound
 from api.follow import AtRiskMove, RiskEventReason
 from api.identity import ANYONE, STRANGER, Caller, Role
 from api.listing import Order, Row, Selection, encode_cursor
 from api.snapshots import SnapshotStore
 from api.updates import Simulation
-from plimsoll.messages import AdvisorPnl, BacktestRecord, RiskBatch
+from plimsoll.messages import AdvisorPnl, BacktestRecord, Moved, RiskBatch
 
 if TYPE_CHECKING:
     from tests.api.conftest import Client, Make, Seed
@@ -312,6 +313,33 @@ async def test_streams_of_everyone_are_of_their_own(own: Backend, seed: Seed, ma
     come = await next_of(events)
     assert (come.reason, come.risk.portfolio_id) == (RiskEventReason.UPDATE, "b-3")
     await events.aclose()
+
+
+@pytest.mark.parametrize("named", [None, "ada"])
+async def test_batches_are_of_their_own(
+    own: Backend, whole: Backend, seed: Seed, make: Make, named: str | None
+) -> None:
+    batches = own.follow.batches(named, 0.01)
+    assert await next_of(batches) == BEGIN
+    assert list(whole.fanout._channels) == ["risk-updates:ada"]
+    await seed.publish(make.snapshot("b-1", "bob", sequence="2"))
+    # Somebody who should not have published here.
+    await seed.tell("ada", RiskBatch([make.snapshot("b-2", "bob", sequence="2")], [Moved("b-3", "cleo")], ["b-1"]))
+    await seed.publish(make.snapshot("a-2", "ada", sequence="2"))
+    assert await next_of(batches) == Batch(BatchReason.UPDATE, {"a-2": make.snapshot("a-2", "ada", sequence="2")})
+    await seed.move(make.snapshot("a-1", "bob", sequence="2"), "ada")
+    assert await next_of(batches) == Batch(BatchReason.UPDATE, closed=("a-1",))
+    await seed.move(make.snapshot("b-3", "ada", sequence="2"), "bob")
+    assert set((await next_of(batches)).risks) == {"b-3"}
+    await seed.close("b-3", "ada")
+    assert (await next_of(batches)).closed == ("b-3",)
+    await batches.aclose()
+
+
+@pytest.mark.parametrize("advisor_id", ["bob", "nobody"])
+async def test_batches_of_another_do_not_begin(own: Backend, advisor_id: str) -> None:
+    with pytest.raises(NotFound, match=f"advisor '{advisor_id}' has no portfolios"):
+        await anext(own.follow.batches(advisor_id, 0.01))
 
 
 async def test_who_is_at_risk_is_told_of_their_own(own: Backend, whole: Backend, seed: Seed, make: Make) -> None:
