@@ -18,7 +18,7 @@ from api.publisher import Publisher
 from api.scenario_sets import ScenarioSets
 from api.snapshots import BATCH, SnapshotStore
 from plimsoll.errors import Unavailable
-from plimsoll.messages import AdvisorPnl, Heartbeat
+from plimsoll.messages import AdvisorPnl, Heartbeat, Replay
 from plimsoll.risk.score import RiskBand, risk_band
 
 KEPT_NS = 1_000_000_000
@@ -46,6 +46,8 @@ class Status:
     stale: bool
     portfolios: int
     crew: list[Heartbeat]
+    replay: Replay | None
+    """The session that is played, as the worker says that spoke last."""
 
     @property
     def healthy(self) -> bool:
@@ -112,13 +114,16 @@ class Summary:
             portfolios = await self._listing.count(Selection())
         except Unavailable:
             redis_connected = False
+        crew = await self._engine.crew()
+        newest = max(crew, key=lambda beat: beat.beat_at_ns, default=None)
         return Status(
             uptime_seconds=(self._clock() - self._started_at_ns) / 1e9,
             redis_connected=redis_connected,
             kafka_connected=self._publisher.connected,
             stale=await self._engine.is_stale(),
             portfolios=portfolios,
-            crew=await self._engine.crew(),
+            crew=crew,
+            replay=None if newest is None else newest.replay,
         )
 
     async def firm(self) -> Aggregate:

@@ -252,6 +252,7 @@ def shocked(marks: Mapping[str, Mark], fraction: float, now_ns: int) -> list[Mar
             timestamp=now_ns / 1e9,
             source="shock",
             session=mark.session,
+            session_seconds=mark.session_seconds,
         )
         for symbol, mark in marks.items()
     ]

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from plimsoll.messages import SESSION_SECONDS_MAX
+
 
 def demo(
     *,
@@ -18,7 +20,9 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="What portfolios and ticks are drawn from.")] = 7,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the web pages and the API; 0: any.")] = 6066,
     from_: Annotated[str, typer.Option("--from", help="First session that is replayed.")] = "2020-02-19",
-    session_seconds: Annotated[float, typer.Option(min=0.1, help="How long one session lasts.")] = 20.0,
+    session_seconds: Annotated[
+        float, typer.Option(min=0.1, max=SESSION_SECONDS_MAX, help="How long one session lasts.")
+    ] = 20.0,
     workers: Annotated[int, typer.Option(min=1, max=12, help="Engine workers.")] = 1,
     duration: Annotated[
         float | None,

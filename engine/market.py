@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.names import Names
-from plimsoll.messages import Mark, MarketClose, MarketTick, ScenarioSetRecord
+from plimsoll.messages import Mark, MarketClose, MarketTick, Replay, ScenarioSetRecord, is_session
 from plimsoll.risk import scenarios, stress
 from plimsoll.risk.scenarios import Closes, Opinion, ScenarioSet, history_sessions
 from plimsoll.risk.valuation import Market, market_of
@@ -108,6 +108,17 @@ class Marks:
         """The newest session that has closed."""
         return max(self.closes, default=None)
 
+    @property
+    def replay(self) -> Replay | None:
+        """The session in play and its speed, as the newest price states them; None where it states no such thing."""
+        if not self.ticks:
+            return None
+        # A price of 1970 is as old as none at all, so that what stands there may have no tick.
+        newest = self.ticks.get(self.symbols.known[int(self.time_ns.argmax())])
+        if newest is None or newest.session is None or newest.session_seconds is None:
+            return None
+        return Replay(newest.session, newest.session_seconds) if is_session(newest.session) else None
+
     def roll(self) -> ScenarioSet | None:
         """Build the scenario set anew if a session has closed since; the new set if it is another one."""
         if not self._closes_changed:
@@ -187,6 +198,7 @@ class Marks:
             source=tick.source,
             session=tick.session,
             average_daily_volume=tick.average_daily_volume,
+            session_seconds=tick.session_seconds,
         )
 
     # --- recovery state ------------------------------------------------------------------------------------------

@@ -426,4 +426,5 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             last_session=marks.last_session,
             market_source=next(iter(sources)) if len(sources) == 1 else ("mixed" if sources else None),
             corrections=ledger.corrections,
+            replay=marks.replay,
         )

@@ -43,6 +43,8 @@ POSITIONS_MAX = 10_000
 QUANTITY_MAX = 1e12
 PRICE_MAX = 1e9
 CASH_MAX = 1e15
+SESSION_SECONDS_MAX = 604_800.0
+"""How slowly a session may be replayed: a week for a day."""
 FUTURE_MAX_SECONDS = 60.0
 """How far ahead of our clock an event may claim to be before it is called a mistake."""
 
@@ -108,6 +110,8 @@ class MarketTick(Struct, frozen=True, gc=False):
     """The historical session that a replayed price belongs to."""
     average_daily_volume: Annotated[float, Meta(ge=0.0, le=QUANTITY_MAX)] | None = None
     """Units traded on a usual day: how quickly a position could be sold."""
+    session_seconds: Annotated[float, Meta(gt=0.0, le=SESSION_SECONDS_MAX)] | None = None
+    """Of a replay: in how many seconds the session is played. Absent for a live feed."""
 
 
 class MarketClose(Struct, frozen=True, gc=False):
@@ -216,6 +220,7 @@ class Mark(Struct, frozen=True, gc=False):
     source: str | None = None
     session: str | None = None
     average_daily_volume: float | None = None
+    session_seconds: float | None = None
 
 
 class ScenarioSetRecord(Struct, frozen=True):
@@ -300,6 +305,13 @@ class RiskBatch(Struct, frozen=True):
     closed: list[str] = []
 
 
+class Replay(Struct, frozen=True, gc=False):
+    """The historical session that prices are played from, and in how many seconds it is played."""
+
+    session: str
+    session_seconds: float
+
+
 class Heartbeat(Struct, frozen=True):
     """What an engine worker says about itself, once a second."""
 
@@ -321,6 +333,8 @@ class Heartbeat(Struct, frozen=True):
     market_source: str | None
     corrections: int = 0
     """How often proxies changed between market records: what a market watermark may be above their number."""
+    replay: Replay | None = None
+    """None where the newest price is not one of a replay, or does not say how quickly that is played."""
 
 
 class DeadLetter(Struct, frozen=True):
@@ -424,11 +438,7 @@ def decode_timed_tick(key: bytes | None, value: bytes, now_ns: int) -> tuple[Mar
 def decode_market_close(key: bytes | None, value: bytes) -> MarketClose:
     """A record of `market-closes` as a valid session. Raises `BadMessage`."""
     close = _decode_outside(value, MarketClose)
-    try:
-        canonical = date.fromisoformat(close.session).isoformat() == close.session
-    except ValueError:
-        canonical = False
-    if not canonical:
+    if not is_session(close.session):
         raise BadMessage(Reason.SCHEMA, f"{close.session!r} is not a date written YYYY-MM-DD", "session")
     _require_key(key, close.session, "session")
     if not close.closes:
@@ -436,6 +446,14 @@ def decode_market_close(key: bytes | None, value: bytes) -> MarketClose:
     for symbol, price in close.closes.items():
         _require_range(price, f"closes.{symbol}", above=0.0, most=PRICE_MAX)
     return close
+
+
+def is_session(text: str) -> bool:
+    """Whether a text is a date written YYYY-MM-DD."""
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def validate_portfolio_update(update: PortfolioUpdate, now_ns: int) -> None:

@@ -23,6 +23,7 @@ import typer
 
 from plimsoll import logs, settings, topics
 from plimsoll.errors import BadSetting, PlimsollError
+from plimsoll.messages import SESSION_SECONDS_MAX
 from producer import closes
 from producer.market import Replay
 from producer.portfolios import Firm
@@ -110,7 +111,7 @@ def generate(
         str, typer.Option("--from", callback=_date, help="First session played, a date (or the next session).")
     ] = "2020-02-19",
     session_seconds: Annotated[
-        float, typer.Option(callback=_above_zero(), help="Seconds in which one session is played.")
+        float, typer.Option(callback=_above_zero(SESSION_SECONDS_MAX), help="Seconds in which one session is played.")
     ] = 20.0,
     history: Annotated[
         int | None,

@@ -158,7 +158,7 @@ class Stream:
             await self._play_ticks(session, opens_at, pace)
             closes_at = opens_at + pace.session_seconds
             await self.clock.sleep_until(closes_at)
-            await self._publish_closing_ticks(session, self._wall_at(closes_at))
+            await self._publish_closing_ticks(session, self._wall_at(closes_at), pace)
             await self.sink.publish(topics.MARKET_CLOSES, [close_record(self.replay.closes, index)])
         last = self.replay.closes.sessions[-1]
         _log.warning("replay has reached its last session, %s: prices stand still from here", last)
@@ -186,18 +186,24 @@ class Stream:
         age = np.arange(first + 1, past + 1) / pace.ticks_per_second
         prices = session.prices(order, age / pace.session_seconds)
         stamps = (self._wall_at(opens_at) + age).tolist()
-        await self._send_ticks(session, order.tolist(), prices.tolist(), stamps)
+        await self._send_ticks(session, order.tolist(), prices.tolist(), stamps, pace)
 
-    async def _publish_closing_ticks(self, session: market.Session, stamp: float) -> None:
-        """Publish one tick of every symbol, exactly at the session's close."""
+    async def _publish_closing_ticks(self, session: market.Session, stamp: float, pace: Pace | None = None) -> None:
+        """Publish one tick of every symbol, exactly at the session's close. `pace`: of a session that was played."""
         order = session.order(0, len(session.symbols)).tolist()
         prices = session.price_by_step[order, -1].tolist()
-        await self._send_ticks(session, order, prices, [stamp] * len(order))
+        await self._send_ticks(session, order, prices, [stamp] * len(order), pace)
 
     async def _send_ticks(
-        self, session: market.Session, order: Sequence[int], prices: Sequence[float], stamps: Sequence[float]
+        self,
+        session: market.Session,
+        order: Sequence[int],
+        prices: Sequence[float],
+        stamps: Sequence[float],
+        pace: Pace | None,
     ) -> None:
         records = []
+        session_seconds = None if pace is None else pace.session_seconds
         for number, price, stamp in zip(order, prices, stamps, strict=True):
             symbol, opinion = session.symbols[number], session.opinions[number]
             self.marks[symbol] = price
@@ -210,6 +216,7 @@ class Stream:
                 timestamp=stamp,
                 source=market.SOURCE,
                 session=session.session,
+                session_seconds=session_seconds,
             )
             records.append((symbol.encode(), encode(tick)))
         await self.sink.publish(topics.MARKET_DATA, records)

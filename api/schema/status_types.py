@@ -8,7 +8,7 @@ import strawberry
 
 from api import summary
 from api.schema.scalars import Sequence, at
-from plimsoll.messages import Heartbeat
+from plimsoll import messages
 from plimsoll.risk.score import RiskBand
 
 
@@ -70,7 +70,7 @@ class EngineWorker:
     market_source: str | None = strawberry.field(description="`replay`: historical prices, never live ones.")
 
     @classmethod
-    def of(cls, beat: Heartbeat) -> EngineWorker:
+    def of(cls, beat: messages.Heartbeat) -> EngineWorker:
         """A heartbeat in words of the schema."""
         return cls(
             worker_index=beat.worker_index,
@@ -91,6 +91,19 @@ class EngineWorker:
         )
 
 
+@strawberry.type(description="Prices are historical ones, played again: never take them for live ones.")
+class Replay:
+    """A `messages.Replay`."""
+
+    session: str = strawberry.field(description="The trading day in play, as YYYY-MM-DD.")
+    session_seconds: float = strawberry.field(description="In how many seconds one trading day is played.")
+
+    @classmethod
+    def of(cls, replay: messages.Replay) -> Replay:
+        """A replay in words of the schema."""
+        return cls(session=replay.session, session_seconds=replay.session_seconds)
+
+
 @strawberry.type
 class SystemStatus:
     """A `summary.Status`."""
@@ -104,6 +117,9 @@ class SystemStatus:
     total_calculations: Sequence
     average_calculation_time_ms: float
     workers: list[EngineWorker]
+    replay: Replay | None = strawberry.field(
+        description="Null where the newest price is not of a replay, or does not say how quickly that is played."
+    )
 
     @classmethod
     def of(cls, status: summary.Status) -> SystemStatus:
@@ -118,4 +134,5 @@ class SystemStatus:
             total_calculations=Sequence(str(status.calculations)),
             average_calculation_time_ms=status.average_calculation_time_ms,
             workers=[EngineWorker.of(beat) for beat in status.crew],
+            replay=None if status.replay is None else Replay.of(status.replay),
         )

@@ -34,6 +34,7 @@ from plimsoll.messages import (
     Mark,
     Moved,
     PortfolioRecord,
+    Replay,
     RiskBatch,
     RiskPoint,
     RiskSnapshot,
@@ -145,6 +146,7 @@ def a_heartbeat(index: int = 0, workers: int = 1, **stated: Any) -> Heartbeat:
         scenario_set_id="set-1",
         last_session="2020-02-19",
         market_source="replay",
+        replay=Replay("2020-02-20", 20.0),
     )
     return replace(beat, **stated)
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import base64
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from plimsoll.messages import AdvisorPnl
+from plimsoll.messages import AdvisorPnl, Replay
 from plimsoll.risk.tails import expected_shortfall, value_at_risk
 
 if TYPE_CHECKING:
@@ -464,7 +465,7 @@ async def test_the_status_speaks_of_the_present_crew(client: Client, seed: Seed)
     status = (
         await client.ask(
             "{ systemStatus { status redisConnected kafkaConnected stale totalCalculations averageCalculationTimeMs"
-            " workers { workerIndex workers calculations marketSource } } }"
+            " workers { workerIndex workers calculations marketSource } replay { session sessionSeconds } } }"
         )
     )["systemStatus"]
 
@@ -472,6 +473,21 @@ async def test_the_status_speaks_of_the_present_crew(client: Client, seed: Seed)
     assert (status["redisConnected"], status["kafkaConnected"], status["stale"]) == (True, False, False)
     assert (status["totalCalculations"], status["averageCalculationTimeMs"]) == ("400", 1.75)
     assert [worker["workerIndex"] for worker in status["workers"]] == [0, 1]
+    assert status["replay"] == {"session": "2020-02-20", "sessionSeconds": 20.0}
+
+
+async def test_what_is_played_says_the_worker_that_spoke_last(client: Client, seed: Seed) -> None:
+    text = "{ systemStatus { replay { session } } }"
+    assert (await client.ask(text))["systemStatus"]["replay"] is None  # nobody has spoken
+    now_ns = time.time_ns()
+    for index, session in enumerate(("2020-02-21", "2020-02-20")):
+        await seed.heartbeat(index, 2, beat_at_ns=now_ns - index, replay=Replay(session, 5.0))
+    assert (await client.ask(text))["systemStatus"]["replay"] == {"session": "2020-02-21"}
+
+
+async def test_prices_that_are_no_replay_are_not_called_one(client: Client, seed: Seed) -> None:
+    await seed.heartbeat(replay=None)
+    assert (await client.ask("{ systemStatus { replay { session } } }"))["systemStatus"]["replay"] is None
 
 
 async def test_an_unexpected_error_is_masked_and_logged_under_its_id(

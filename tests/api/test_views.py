@@ -202,6 +202,7 @@ async def test_the_status_tells_an_advisor_that_it_works_and_not_how_much_there_
     assert (status.portfolios, status.crew, status.calculations) == (2, [], 0)
     assert status.redis_connected
     assert not status.stale
+    assert status.replay is not None  # which day is played is no secret of anybody's
     assert await own.engine.crew() == []
     assert not await own.engine.is_stale()
     assert await own.engine.is_complete()

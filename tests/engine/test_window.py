@@ -12,7 +12,7 @@ from engine.ledger import Record
 from engine.sources import Poll
 from engine.tally import DeadLetterBurst
 from engine.window import Revaluation, Window
-from plimsoll.messages import RiskSnapshot
+from plimsoll.messages import Heartbeat, Replay, RiskSnapshot, decode, encode
 from plimsoll.settings import Settings
 
 Sessions = list[tuple[str, dict[str, float]]]
@@ -263,6 +263,30 @@ def test_a_beat_a_second_says_how_the_worker_is(
     assert beat.applied == 501 + 21 + 2
     assert beat.last_session == "2022-12-28"
     assert [w for w in end(revaluation, clock, seconds=0.5) if w.heartbeat] == []
+
+
+def test_a_beat_says_which_session_is_played_as_the_newest_price_does(
+    running: Any, revaluation: Revaluation, clock: Clock, feed: Any
+) -> None:
+    def played() -> Replay | None:
+        (beat,) = [window.heartbeat for window in end(revaluation, clock, seconds=1.0) if window.heartbeat]
+        # However it is written down, whoever reads it finds the same.
+        found: Replay | None = decode(encode(beat), Heartbeat).replay
+        return found
+
+    running([])
+    assert played() is None  # none of these prices says so
+    running([feed.tick("AAPL", 140.0, session="2022-12-29", session_seconds=20.0)])
+    assert played() == Replay("2022-12-29", 20.0)
+    day, seconds = {"session": "2022-12-29"}, {"session_seconds": 20.0}
+    for unusable in (day, seconds, seconds | {"session": "29.12.2022"}):
+        running([feed.tick("AAPL", 141.0, **unusable)])
+        assert played() is None
+    running([feed.tick("MSFT", 141.0, session="2022-12-30", session_seconds=0.5)])
+    assert played() == Replay("2022-12-30", 0.5)
+    # A live price after it: what was played is over.
+    running([feed.tick("AAPL", 142.0)])
+    assert played() is None
 
 
 def test_dead_letters_and_closings_leave_before_an_epoch_could_commit_without_them(

@@ -21,6 +21,7 @@ from plimsoll.messages import (
     PRICE_MAX,
     QUANTITY_MAX,
     RECORD_SIZE_MAX,
+    SESSION_SECONDS_MAX,
     AdvisorPnl,
     BacktestRecord,
     DeadLetter,
@@ -87,6 +88,7 @@ ticks = st.builds(
     timestamp=st.none() | seconds,
     source=st.sampled_from([None, "replay"]),
     average_daily_volume=st.none() | st.floats(0, QUANTITY_MAX),
+    session_seconds=st.none() | st.floats(0, SESSION_SECONDS_MAX, exclude_min=True),
 )
 closes = st.builds(
     MarketClose,
@@ -343,6 +345,10 @@ BAD_TICKS = [
     ("expected_return", "-11", Reason.OUT_OF_RANGE),
     ("average_daily_volume", "-1", Reason.OUT_OF_RANGE),
     ("average_daily_volume", "NaN", Reason.NON_FINITE),
+    ("session_seconds", "0", Reason.OUT_OF_RANGE),
+    ("session_seconds", "604801", Reason.OUT_OF_RANGE),
+    ("session_seconds", "NaN", Reason.NON_FINITE),
+    ("session_seconds", '"20"', Reason.SCHEMA),
     ("timestamp", str(NOW_NS // 10**9 + 3_600), Reason.FUTURE),
 ]
 

@@ -195,6 +195,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("--from", "1990-01-03"),
         ("--from", "2022-12-29"),
         ("--session-seconds", "inf"),
+        ("--session-seconds", "604801"),
         ("--history", "0"),
         ("--ticks-per-second", "0"),
         ("--ticks-per-second", "1e9"),

@@ -118,6 +118,16 @@ async def test_a_session_ends_at_its_real_closes_and_the_last_ticks_say_so() -> 
     assert [close["session"] for close in sink.of(MARKET_CLOSES)] == list(bundled().sessions[-3:])
 
 
+async def test_every_price_says_how_quickly_its_session_is_played_and_the_opening_does_not() -> None:
+    played, sink = last_sessions(2)
+    await played.open_market(history=2)
+    opening = len(sink.of(MARKET_DATA))
+    await played.play(Pace(20.0, 21.0))
+    ticks = sink.of(MARKET_DATA)
+    assert {tick["session_seconds"] for tick in ticks[:opening]} == {None}
+    assert {tick["session_seconds"] for tick in ticks[opening:]} == {20.0}
+
+
 async def test_every_symbol_ticks_once_in_each_interval() -> None:
     played, sink = last_sessions(1)
     await played.play(Pace(session_seconds=20.0, ticks_per_second=21.0))
