@@ -331,7 +331,8 @@ class Measure:
         elif isinstance(stated, VariableNode) and self._variables is not None:
             size = self._variables.get(stated.name.value, field.args["first"].default_value)
         # What is no page is refused by whoever reads it, before any row is read.
-        return max(0, min(size, PAGE_MAX)) if isinstance(size, int) else PAGE_MAX
+        # Of an empty page the count beside its rows is work all the same.
+        return max(1, min(size, PAGE_MAX)) if isinstance(size, int) else PAGE_MAX
 
     def _named(self, name: str) -> GraphQLNamedType | None:
         return None if self._schema is None else self._schema.get_type(name)

@@ -113,9 +113,9 @@ def decode_cursor(after: str, order: Order) -> Row:
 
 
 def require_first(first: int) -> int:
-    """The page size where it can be had. Raises `BadInput`."""
-    if not 1 <= first <= PAGE_MAX:
-        raise BadInput("first", f"{first} is not between 1 and {PAGE_MAX}; turn pages with after")
+    """The page size where it can be had; Relay's is any number that is not negative. Raises `BadInput`."""
+    if not 0 <= first <= PAGE_MAX:
+        raise BadInput("first", f"{first} is not between 0 and {PAGE_MAX}; turn pages with after")
     return first
 
 

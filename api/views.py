@@ -178,7 +178,7 @@ class OwnListing(Listing):
         start = None if after is None else decode_cursor(after, Order.ADVISOR_ID)
         own = await self.all_advisors()
         rows = [Row(each) for each in own if start is None or each.encode() > start.id.encode()]
-        return Page(rows, has_next=False, order=Order.ADVISOR_ID)
+        return Page(rows[:first], has_next=len(rows) > first, order=Order.ADVISOR_ID)
 
     async def count(self, selection: Selection) -> int:
         """As of everyone's."""

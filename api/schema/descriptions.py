@@ -90,7 +90,7 @@ EVERYWHERE: Mapping[str, str] = MappingProxyType(
         # --- arguments
         "(portfolioId)": "The portfolio's bare id.",
         "(advisorId)": "The advisor's bare id.",
-        "(first)": "How many at most, 1 to 200.",
+        "(first)": "How many at most, 0 to 200.",
         "(after)": "Begins after this cursor; absent: at the beginning.",
         "(orderBy)": "How the list is sorted.",
         "(riskThreshold)": "The lowest risk number that counts, 1 to 99.",

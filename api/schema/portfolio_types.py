@@ -224,7 +224,7 @@ class Advisor(Node):
         after: str | None = None,
         order_by: PortfolioOrder = PortfolioOrder.RISK_NUMBER_DESC,
     ) -> PortfolioConnection:
-        """A page of this advisor's portfolios; 1 to 200 of them. As `portfolios` with a filter."""
+        """A page of this advisor's portfolios; 0 to 200 of them. As `portfolios` with a filter."""
         return await read_page(info, listing.Selection(self.advisor_id), order_by, first, after)
 
     @field

@@ -68,7 +68,7 @@ class Query:
         filter: PortfolioFilter | None = None,  # noqa: A002
         order_by: PortfolioOrder | None = PortfolioOrder.RISK_NUMBER_DESC,
     ) -> PortfolioConnection:
-        """A page of portfolios; 1 to 200 of them. The riskiest first where no order is named."""
+        """A page of portfolios; 0 to 200 of them. The riskiest first where no order is named."""
         selection = listing.Selection() if filter is None else filter.selection()
         if selection.advisor_id is not None:
             require_identifier(selection.advisor_id, "filter.advisorId")
@@ -80,7 +80,7 @@ class Query:
     ) -> PortfolioConnection:
         """Portfolios with a risk number of the threshold (1 to 99) or more, the riskiest first.
 
-        A page; 1 to 200 of them. This is one moment; `atRisk`, the subscription, keeps who entered down to 3 below.
+        A page; 0 to 200 of them. This is one moment; `atRisk`, the subscription, keeps who entered down to 3 below.
         """
         selection = listing.Selection(min_risk_number=listing.require_number(risk_threshold, "riskThreshold"))
         return await read_page(info, selection, PortfolioOrder.RISK_NUMBER_DESC, first, after)
@@ -92,7 +92,7 @@ class Query:
 
     @field
     async def advisors(self, info: Info, first: int = 50, after: str | None = None) -> AdvisorConnection:
-        """A page of advisors by id, those who have a portfolio; 1 to 200 of them."""
+        """A page of advisors by id, those who have a portfolio; 0 to 200 of them."""
         page = await info.context.backend.listing.advisors(first, after)
         return AdvisorConnection(
             edges=[AdvisorEdge(node=Advisor.of(row.id), cursor=page.cursor(row)) for row in page.rows],

@@ -240,7 +240,7 @@ async def test_production_does_not_tell_its_schema(session: Session) -> None:
 
 @pytest.mark.parametrize("beside", ["", " systemStatus { status }"])
 async def test_an_expected_error_has_its_code_and_its_place(session: Session, beside: str) -> None:
-    body = await told(session, "{ page: portfolios(first: 0) { nodes { id } }" + beside + "}")
+    body = await told(session, "{ page: portfolios(first: 201) { nodes { id } }" + beside + "}")
     assert body["data"] is None
     (error,) = body["errors"]
     assert error["extensions"] == {"code": "BAD_INPUT", "field": "first", "classification": "ValidationError"}

@@ -112,6 +112,10 @@ def test_a_page_that_cannot_be_is_no_way_round_the_cost() -> None:
         assert 0 < cost_of(text, n=odd) <= 1 + 200 * 2
 
 
+def test_an_empty_page_costs_what_is_beside_its_rows() -> None:
+    assert cost_of("{ portfolios(first: 0) { totalCount } }") == cost_of("{ portfolios(first: 1) { totalCount } }")
+
+
 def test_a_batch_counts_as_the_largest_page() -> None:
     assert cost_of("subscription { riskBatches { closed risks { portfolioId riskNumber } } }") == 2 + 1 + 200 * 2
 

@@ -146,7 +146,7 @@ async def test_one_advisor_sees_their_own_only(seed: Seed) -> None:
         assert await walk(Listing(seed.redis), Selection("me"), order, 5) == ["mine"]
 
 
-@pytest.mark.parametrize("first", [0, -1, 201, 2**31 - 1])
+@pytest.mark.parametrize("first", [-1, 201, 2**31 - 1])
 async def test_a_page_of_an_impossible_size_is_refused(seed: Seed, first: int) -> None:
     with pytest.raises(BadInput, match="first"):
         await Listing(seed.redis).portfolios(Selection(), Order.PORTFOLIO_ID, first, None)

@@ -188,10 +188,22 @@ async def test_lists_have_three_orders(client: Client, seed: Seed, make: Make) -
         assert page["nodes"] == [{"portfolioId": first}]
 
 
+async def test_an_empty_page_says_that_there_is_more_and_how_much(client: Client, seed: Seed, make: Make) -> None:
+    page = "{ totalCount nodes { id } edges { cursor } pageInfo { hasNextPage hasPreviousPage startCursor endCursor } }"
+    text = f"{{ portfolios(first: 0) {page} advisors(first: 0) {page} }}"
+    empty = {"hasPreviousPage": False, "startCursor": None, "endCursor": None}
+    for count in (0, 1):
+        expected = {
+            "totalCount": count, "nodes": [], "edges": [], "pageInfo": empty | {"hasNextPage": count > 0}
+        }  # fmt: skip
+        assert await client.ask(text) == {"portfolios": expected, "advisors": expected}
+        await seed.write(make.snapshot())
+
+
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("{ portfolios(first: 0) { totalCount } }", "first"),
+        ("{ portfolios(first: -1) { totalCount } }", "first"),
         ("{ portfolios(first: 201) { totalCount } }", "first"),
         ('{ portfolios(after: "garbage") { totalCount } }', "after"),
         ("{ portfolios(filter: {minRiskNumber: 0}) { totalCount } }", "filter.minRiskNumber"),

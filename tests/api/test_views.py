@@ -164,7 +164,7 @@ async def test_a_cursor_that_somebody_else_made_is_a_place_and_nothing_more(own:
     with pytest.raises(BadInput):
         await own.listing.portfolios(Selection("bob"), Order.PORTFOLIO_ID, 50, "no cursor")
     with pytest.raises(BadInput):
-        await own.listing.advisors(0, None)
+        await own.listing.advisors(-1, None)
 
 
 async def test_of_advisors_there_is_one(own: Backend) -> None:
@@ -175,6 +175,8 @@ async def test_of_advisors_there_is_one(own: Backend) -> None:
     assert await own.listing.all_advisors() == ["ada"]
     after = [encode_cursor(Order.ADVISOR_ID, Row(each)) for each in ("aaa", "ada", "bob")]
     assert [len((await own.listing.advisors(50, each)).rows) for each in after] == [1, 0, 0]
+    empty = await own.listing.advisors(0, None)
+    assert (empty.rows, empty.has_next) == ([], True)
 
 
 # --- sums -------------------------------------------------------------------------------------------------------------
