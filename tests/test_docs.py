@@ -45,6 +45,7 @@ NO_SETTINGS = {
     "SKIP_WEB": "hatch_build.py",
     "REQUIRE_KAFKA": "tests/conftest.py",
     "REQUIRE_NODE": "tests/clients/nodes.py",
+    "REQUIRE_CHROMIUM": "tests/pages/conftest.py",
     "PLIMSOLL_TOKEN": "examples/python/at_risk.py",
     "GRAPHQL_PARSE_FAILED": "api/limits.py",
     "GRAPHQL_VALIDATION_FAILED": "api/limits.py",

@@ -1,11 +1,13 @@
-"""The whole of Plimsoll, running, for clients to connect to: an embedded broker and store, a producer that never ends,
-the engine, and `risk-api` behind a proxy that can cut every connection at once. The API can be killed or stopped, and
-comes back at its address.
+"""The whole of Plimsoll, running, for clients and browsers to connect to: an embedded broker and store, a producer that
+never ends, the engine, and `risk-api`, behind a proxy that can cut every connection at once. The API can be killed or
+stopped, and comes back at its address; the engine can be made to stand still.
 """
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,13 +20,13 @@ import pytest
 from proxy import FaultProxy
 
 from embedded.broker import EmbeddedBroker
-from embedded.child import Child
+from embedded.child import Child, _descendants
 from embedded.demo import Demo, environment, programs
 from embedded.store import EmbeddedStore, free_port
 
 T = TypeVar("T")
 
-PORTFOLIOS = 40
+FOR_CLIENTS = Demo(portfolios=40, advisors=4)
 SECRET = "only for tests, and longer than thirty-two bytes"
 READY_SECONDS = 60.0
 STOP_SECONDS = 10.0
@@ -48,28 +50,45 @@ def answers(address: str) -> dict[str, Any]:
         return {}
 
 
-class LiveSystem:
-    """Use as a context manager. `url` leads through the proxy, `direct_url` past it."""
+def token(role: str, *options: str) -> str:
+    """What `plimsoll token` issues for the guarded API: `token("advisor", "--advisor", "advisor-1")`."""
+    done = subprocess.run(
+        [sys.executable, "-m", "plimsoll.cli", "token", "--role", role, *options],
+        env={**os.environ, "PLIMSOLL_TOKEN_SECRET": SECRET}, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
-    def __init__(self, directory: Path) -> None:
+
+class LiveSystem:
+    """Use as a context manager. `url` leads through the proxy, `direct_url` past it; without a proxy they are one.
+
+    `demo` says how large the system is and how quickly its sessions pass.
+    """
+
+    def __init__(self, directory: Path, demo: Demo = FOR_CLIENTS, *, proxied: bool = True) -> None:
         self._directory = directory
+        self._demo = demo
+        self._proxied = proxied
         self._port = free_port()
-        self._commands = programs(Demo(portfolios=PORTFOLIOS, advisors=4), self._port, directory / "recovery")
+        self._commands = programs(demo, self._port, directory / "recovery")
         self._stack = ExitStack()
-        self.direct_url = f"http://127.0.0.1:{self._port}"
+        self.direct_url = self.url = f"http://127.0.0.1:{self._port}"
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             broker = stack.enter_context(EmbeddedBroker.start())
             store = stack.enter_context(EmbeddedStore.start(self._directory))
             self._environ = environment(os.environ, broker.address, store.url)
-            for name in ("producer", "engine"):
-                stack.callback(self._start(name).stop)
+            stack.callback(self._start("producer").stop)
+            self._engine = self._start("engine")
+            stack.callback(self._engine.stop)
             self.start_api()
             stack.callback(self._end_api)
             until(self._knows_all, "risk of every portfolio", READY_SECONDS, self.api.tail)
-            self._proxy = stack.enter_context(FaultProxy(self.direct_url))
-            self.url = self._proxy.url.rstrip("/")
+            if self._proxied:
+                self._proxy = stack.enter_context(FaultProxy(self.direct_url))
+                self.url = self._proxy.url.rstrip("/")
             self._stack = stack.pop_all()
         return self
 
@@ -97,6 +116,19 @@ class LiveSystem:
         """Start it, and wait until it answers."""
         self.api = self._start("api")
         until(lambda: answers(f"{self.direct_url}/live"), "answer from the API", READY_SECONDS, self.api.tail)
+
+    @contextmanager
+    def engine_standing_still(self) -> Iterator[None]:
+        """Every process of the engine stopped, none ended: the market goes on, and no risk is published."""
+        # The supervisor first and last, so that it never sees a worker that does not answer.
+        processes = [self._engine.pid, *_descendants(self._engine.pid)]
+        try:
+            for pid in processes:
+                os.kill(pid, signal.SIGSTOP)
+            yield
+        finally:
+            for pid in reversed(processes):
+                os.kill(pid, signal.SIGCONT)
 
     @contextmanager
     def guarded(self) -> Iterator[str]:
@@ -136,7 +168,7 @@ class LiveSystem:
         self.api.stop()
 
     def _knows_all(self) -> bool:
-        return answers(f"{self.direct_url}/health").get("active_portfolios") == PORTFOLIOS
+        return answers(f"{self.direct_url}/health").get("active_portfolios") == self._demo.portfolios
 
     def _start(self, name: str) -> Child:
         log = self._directory / f"{name}.log"

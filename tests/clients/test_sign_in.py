@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from live import SECRET, LiveSystem, until
+from live import LiveSystem, token, until
 from nodes import Project, environment, project
 
 from embedded.child import Child
@@ -29,17 +28,6 @@ def guarded(live: LiveSystem) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="module")
-def token() -> str:
-    """What `plimsoll token` issues to somebody who may see everything."""
-    done = subprocess.run(
-        [sys.executable, "-m", "plimsoll.cli", "token", "--role", "risk_manager"],
-        env={**os.environ, "PLIMSOLL_TOKEN_SECRET": SECRET}, capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
 @pytest.fixture(scope="module", params=["python", "typescript"])
 def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[str | Path]:
     """How each example is started, but for the address."""
@@ -48,10 +36,8 @@ def example(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     return project(EXAMPLES / "typescript", tmp_path_factory.mktemp("signing-in") / "typescript").command("src/main.ts")
 
 
-def test_an_example_with_a_token_is_answered(
-    guarded: str, example: list[str | Path], token: str, tmp_path: Path
-) -> None:
-    environ = environment({"PLIMSOLL_TOKEN": token})
+def test_an_example_with_a_token_is_answered(guarded: str, example: list[str | Path], tmp_path: Path) -> None:
+    environ = environment({"PLIMSOLL_TOKEN": token("risk_manager")})
     running = Child.start("example", [*example, guarded, "1"], environ=environ, log=tmp_path / "log")
     try:
         told = running.log
