@@ -31,11 +31,12 @@ def test_trouble_is_noticed_until_it_is_expected(visit: Visitor, trouble: str, c
     assert visit.troubles() == []
 
 
-def test_axe_finds_what_is_wrong_and_is_told_what_to_leave_out(visit: Visitor, axe: Axe) -> None:
+def test_axe_finds_what_is_wrong_and_is_told_what_is_not_ours(visit: Visitor, axe: Axe) -> None:
     page = visit("/graphql")
     page.set_content("<html lang=en><title>T</title><main><h1>H</h1><img id=bare src='data:,'></main>")
     assert "image-alt (critical)" in axe(page)[0]
-    assert axe(page, exclude=["#bare"]) == []
+    assert axe(page, theirs={"image-alt": "#bare"}) == []
+    assert axe(page, theirs={"image-alt": "#other", "label": "#bare"}) == axe(page)
 
 
 def test_the_api_behind_a_page_can_be_killed_and_comes_back_at_its_address(demo: LiveSystem) -> None:

@@ -3,12 +3,17 @@
 import atRisk from './at-risk.graphql?raw'
 import backtest from './backtest.graphql?raw'
 import contributions from './contributions.graphql?raw'
+import firm from './firm.graphql?raw'
 import follow from './follow.graphql?raw'
 import portfolios from './portfolios.graphql?raw'
 import simulate from './simulate.graphql?raw'
 import stress from './stress.graphql?raw'
 import whatIf from './what-if.graphql?raw'
 
-export const examples = [portfolios, atRisk, follow, contributions, whatIf, stress, backtest, simulate].map((query) => ({
-  query,
-}))
+const STANDS_FOR_ONE = 'portfolio-0001'
+
+/** The examples, of this portfolio. */
+export function examplesOf(portfolioId = STANDS_FOR_ONE): { query: string }[] {
+  const texts = [portfolios, atRisk, follow, contributions, whatIf, stress, backtest, firm, simulate]
+  return texts.map((text) => ({ query: text.replaceAll(STANDS_FOR_ONE, portfolioId) }))
+}
