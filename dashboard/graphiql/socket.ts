@@ -57,6 +57,7 @@ export function follow(client: Client, payload: SubscribePayload): AsyncIterable
     },
     error(problem) {
       unlisten()
+      connection.set('none')
       mailbox.end(problem instanceof CloseEvent ? shown(closedFor(problem)) : problem)
     },
     complete() {

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "docs" / "CLIENTS.md"
-PROJECTS = ("tests/clients/node", "examples/typescript")
+PROJECTS = ("tests/clients/node", "examples/typescript", "tests/pages/node")
 LINK_OR_BLOCK = re.compile(r"\]\((\.\./[^)]+)\)|^```(?:js|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 

@@ -90,8 +90,8 @@ def browser(playwright: Playwright, browser_type_launch_args: dict[str, Any]) ->
 
 @pytest.fixture(scope="module")
 def browser_context_args() -> dict[str, Any]:
-    """What every context begins with: a screen as wide as a desk's."""
-    return {"viewport": {"width": 1280, "height": 800}}
+    """What every context begins with: nothing, so that a test may say all of it."""
+    return {}
 
 
 @pytest.fixture

@@ -172,6 +172,16 @@ def test_the_documentation_describes_what_one_can_ask(visit: Visitor) -> None:
     expect(page.locator(".graphiql-doc-explorer")).to_contain_text("Signed changes of quantity")
 
 
+def test_on_a_phone_the_result_is_below_the_editor_and_nothing_is_beyond_the_edge(visit: Visitor) -> None:
+    page = ready(visit("/graphql", viewport={"width": 390, "height": 800}))
+    assert "errors" not in answer(page)
+    above, below = editor(page).bounding_box(), result(page).bounding_box()
+    assert above is not None
+    assert below is not None
+    assert above["y"] < below["y"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 # --- light and dark ---------------------------------------------------------------------------------------------------
 
 

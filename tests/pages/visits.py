@@ -18,7 +18,7 @@ from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, Req
 
 SAID_MAX = 200
 """Lines of a console that are kept, the newest: enough to see what led to a failure."""
-SECONDS_MAX = 15.0
+SECONDS_MAX = 30.0
 """How long a test waits for what a page should show. Two cores are shared by engine, API and browser."""
 OF_OUR_OWN_WILL = "net::ERR_ABORTED"
 """How a request ends that its page took back, or left behind."""
