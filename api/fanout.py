@@ -4,6 +4,10 @@ A process holds one pub/sub connection, however many sockets it serves. Channels
 watches them and no longer. What has arrived waits in each reader's mailbox, the newest of each portfolio and no more:
 a slow reader sees fewer snapshots, never stale ones, and nobody waits for it.
 
+All that has arrived is taken in before readers are woken, and they are woken a few at a time, in the order in which
+their news came. So what cannot be carried out in time is replaced by newer in the mailboxes, where it is one snapshot
+for each portfolio, and does not pile up in Redis, which cuts off who does not take what it sends.
+
 Pub/sub loses what is published while the connection is down, and says nothing. The one sign is that Redis confirms a
 channel a second time; every reader of it is then told of a gap, and reads the store again.
 """
@@ -11,20 +15,19 @@ channel a second time; every reader of it is then told of a gap, and reads the s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
 
 from redis.asyncio import Redis
-from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from api.pubsub import Line, Reply, opened
 from plimsoll import keys
 from plimsoll.errors import BadMessage, Unavailable
 from plimsoll.messages import Moved, RiskBatch, RiskSnapshot, decode
@@ -33,10 +36,14 @@ SUBSCRIBED_WITHIN_SECONDS = 5.0
 QUIET_SECONDS = 5.0
 """A silent connection is asked whether it lives after this, and given up after as long again."""
 RETRY_SECONDS_MAX = 2.0
+WOKEN_AT_ONCE = 128
+"""Readers that are woken before others get their turn on the loop, and before what came meanwhile is taken in."""
+BEHIND_TURNS_MAX = 8
+"""Turns of the loop for which readers wait while what has arrived is taken in; then some are woken all the same. In
+turns and not in seconds, so that they get their share of a processor that is busy with other things as well."""
 THIS_SERVER = "this server"
 """What is unavailable where the process stops."""
 
-_HEARD = ("subscribe", "psubscribe", "message", "pmessage")
 _log = logging.getLogger(__name__)
 
 
@@ -74,67 +81,123 @@ class Traffic:
     """Messages that were none."""
 
 
+class Due:
+    """Readers who wait and have news, woken in the order in which it came: a few at a time, and not while `is_behind`.
+
+    What is still arriving may replace what they would be woken for.
+    """
+
+    __slots__ = ("_is_behind", "_loop", "_mailboxes", "_turns")
+
+    def __init__(self, is_behind: Callable[[], bool] = lambda: False) -> None:
+        self._is_behind = is_behind
+        self._mailboxes: dict[Mailbox, None] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._turns = 0
+
+    def future(self) -> asyncio.Future[None]:
+        """What a reader waits for."""
+        # Kept, because Python makes a system call of each question for the running loop.
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+        return self._loop.create_future()
+
+    def add(self, mailbox: Mailbox) -> None:
+        """Its reader has been given a `future`, and is to be woken in its turn."""
+        if not self._mailboxes and self._loop is not None:
+            self._turns = 0
+            self._loop.call_soon(self._wake)
+        self._mailboxes[mailbox] = None
+
+    def _wake(self) -> None:
+        loop = self._loop
+        assert loop is not None  # noqa: S101  # which calls this
+        if self._is_behind() and self._turns < BEHIND_TURNS_MAX:
+            self._turns += 1
+        else:
+            self._turns = 0
+            for mailbox in tuple(islice(self._mailboxes, WOKEN_AT_ONCE)):
+                del self._mailboxes[mailbox]
+                mailbox.wake()
+        if self._mailboxes:
+            loop.call_soon(self._wake)
+
+
 class Mailbox:
     """What one reader has yet to read. Bounded by the portfolios it watches; the newest of each gives way to newer."""
 
-    __slots__ = ("_arrived", "_ended", "_gap", "_restate", "_stale", "_traffic", "_waiting", "channel", "portfolio_id")
+    __slots__ = (
+        "_due", "_ended", "_gap", "_reader", "_restate", "_stale", "_traffic", "_waiting", "channel", "portfolio_id",
+    )  # fmt: skip
 
-    def __init__(self, channel: str, portfolio_id: str | None, traffic: Traffic, *, stale: bool = False) -> None:
+    def __init__(
+        self, channel: str, portfolio_id: str | None, traffic: Traffic, due: Due | None = None, *, stale: bool = False
+    ) -> None:
         self.channel = channel
         self.portfolio_id = portfolio_id
         self._traffic = traffic
+        self._due = Due() if due is None else due
         self._stale = stale
         self._restate = False
         self._waiting: dict[str, News] = {}
         self._gap = False
         self._ended = False
-        self._arrived = asyncio.Event()
+        self._reader: asyncio.Future[None] | None = None
 
     def put(self, portfolio_id: str, news: RiskSnapshot | Moved | Closed) -> None:
         """Leave news of a portfolio, in the place of any unread news of it."""
         if isinstance(self._waiting.get(portfolio_id), RiskSnapshot):
             self._traffic.conflated += 1
         self._waiting[portfolio_id] = news
-        self._arrived.set()
+        if self._reader is not None:
+            self._due.add(self)
 
     def put_gap(self) -> None:
         """Say that something may be missing. What waits is older than what the store says, so it goes."""
         self._waiting.clear()
         self._gap = True
-        self._arrived.set()
+        self._arrived()
 
     def put_state(self, *, stale: bool) -> None:
         """Say whether the engine is silent. Its reader hears of it when that is not what it was told before."""
         if stale != self._stale:
             self._stale = stale
             self._restate = True
-            self._arrived.set()
+            self._arrived()
 
     def put_end(self) -> None:
         """Say that nothing comes any more."""
         self._ended = True
-        self._arrived.set()
+        self._arrived()
+
+    def _arrived(self) -> None:
+        if self._reader is not None:
+            self._due.add(self)
+
+    def wake(self) -> None:
+        """Let the reader go on, if it still waits."""
+        reader, self._reader = self._reader, None
+        if reader is not None and not reader.done():
+            reader.set_result(None)
 
     async def take(self) -> News:
         """Wait for news and take one piece: the portfolio that has waited longest, at its newest.
 
         Raises `Unavailable` when nothing comes any more.
         """
-        await self._arrived.wait()
+        while not (self._waiting or self._gap or self._restate or self._ended):
+            self._reader = self._due.future()
+            await self._reader
         if self._ended:
             raise Unavailable(THIS_SERVER, "it stops; subscribe again, and another one answers")
         if self._gap:
             self._gap = False
-            news: News = Gap()
-        elif self._restate:
+            return Gap()
+        if self._restate:
             self._restate = False
-            news = Restate()
-        else:
-            # One at a time: what stays may still be replaced by newer while the reader is busy with this.
-            news = self._waiting.pop(next(iter(self._waiting)))
-        if not self._waiting and not self._gap and not self._restate:
-            self._arrived.clear()
-        return news
+            return Restate()
+        # One at a time: what stays may still be replaced by newer while the reader is busy with this.
+        return self._waiting.pop(next(iter(self._waiting)))
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -191,6 +254,8 @@ class Fanout:
         self._is_stale = is_stale
         self._channels: dict[str, _Channel] = {}
         self._changed = asyncio.Event()
+        self._line: Line | None = None
+        self._due = Due(lambda: self._line is not None and self._line.is_behind)
         self._ended = False
         self.traffic = Traffic()
         self.connected = False
@@ -207,7 +272,7 @@ class Fanout:
         Inside, Redis has confirmed the channel: what is published from now on arrives, or a `Gap` does. Raises
         `Unavailable` where Redis confirms nothing within five seconds.
         """
-        mailbox = Mailbox(channel, portfolio_id, self.traffic, stale=self._is_stale())
+        mailbox = Mailbox(channel, portfolio_id, self.traffic, self._due, stale=self._is_stale())
         if self._ended:
             mailbox.put_end()
         entry = self._channels.setdefault(channel, _Channel())
@@ -249,7 +314,7 @@ class Fanout:
                 except* (RedisError, OSError, TimeoutError) as failed:
                     # Once for each outage: what follows is the same news.
                     _log.log(logging.DEBUG if failures else logging.WARNING, "no subscriber: %s", failed.exceptions[0])
-                self.connected = False
+                self.connected, self._line = False, None
                 lasted = asyncio.get_running_loop().time() - began
                 failures = 0 if lasted > QUIET_SECONDS else failures + 1
                 await asyncio.sleep(min(RETRY_SECONDS_MAX, 0.05 * 2**failures) * (0.5 + 0.5 * self._jitter()))
@@ -258,15 +323,14 @@ class Fanout:
 
     async def _converse(self) -> None:
         """One life of the connection: subscribe to what is watched, then follow both sides until it breaks."""
-        async with contextlib.AsyncExitStack() as stack:
-            pubsub = await stack.enter_async_context(self._redis.pubsub())
-            await pubsub.connect()
+        async with opened(self._redis, self._hear) as line, asyncio.TaskGroup() as tasks:
+            self._line = line
             self.connected = True
-            tasks = await stack.enter_async_context(asyncio.TaskGroup())
-            tasks.create_task(self._subscribe(pubsub))
-            tasks.create_task(self._listen(pubsub))
+            tasks.create_task(self._subscribe(line))
+            tasks.create_task(_ask_when_quiet(line))
+            tasks.create_task(line.hold())
 
-    async def _subscribe(self, pubsub: PubSub) -> None:
+    async def _subscribe(self, line: Line) -> None:
         """Keep what Redis sends equal to what is watched."""
         subscribed: dict[str, _Channel] = {}
         while True:
@@ -275,39 +339,30 @@ class Fanout:
             # A channel that was given up and taken again has another `_Channel`, which needs its own confirmation.
             fresh = [name for name, channel in wanted.items() if subscribed.get(name) is not channel]
             gone = [name for name in subscribed if name not in wanted]
-            await _each_kind(gone, pubsub.unsubscribe, pubsub.punsubscribe)
-            await _each_kind(fresh, pubsub.subscribe, pubsub.psubscribe)
+            await _each_kind(line, "UNSUBSCRIBE", gone)
+            await _each_kind(line, "SUBSCRIBE", fresh)
             subscribed = wanted
             await self._changed.wait()
 
-    async def _listen(self, pubsub: PubSub) -> None:
-        asked = False
-        while True:
-            message = await pubsub.get_message(timeout=QUIET_SECONDS)
-            if message is None:
-                if asked:
-                    raise TimeoutError(f"no sign of life for {2 * QUIET_SECONDS:g} s")
-                await pubsub.ping()
-                asked = True
-                continue
-            asked = False
-            if message["type"] in _HEARD:
-                self._hear(message)
+    def _hear(self, reply: Reply) -> None:
+        """One reply of Redis; what it says of channels nobody watches, or in ways we do not know, is passed over."""
+        match reply:
+            case [b"message", bytes(name), bytes(raw)] | [b"pmessage", bytes(name), _, bytes(raw)]:
+                channel = self._channels.get(name.decode("utf-8", "replace"))
+                if channel is not None:
+                    self._deliver(channel, raw)
+            case [b"subscribe" | b"psubscribe", bytes(name), _]:
+                channel = self._channels.get(name.decode("utf-8", "replace"))
+                if channel is not None:
+                    self._confirm(channel)
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        name = (message["pattern"] or message["channel"]).decode()
-        channel = self._channels.get(name)
-        if channel is None:
+    def _confirm(self, channel: _Channel) -> None:
+        if not channel.confirmed.is_set():
+            channel.confirmed.set()
             return
-        match message["type"]:
-            case "subscribe" | "psubscribe" if channel.confirmed.is_set():
-                self.traffic.gaps += 1
-                for mailbox in channel.readers():
-                    mailbox.put_gap()
-            case "subscribe" | "psubscribe":
-                channel.confirmed.set()
-            case "message" | "pmessage":
-                self._deliver(channel, message["data"])
+        self.traffic.gaps += 1
+        for mailbox in channel.readers():
+            mailbox.put_gap()
 
     def _deliver(self, channel: _Channel, raw: bytes) -> None:
         try:
@@ -328,10 +383,24 @@ class Fanout:
                 mailbox.put(portfolio_id, Closed(portfolio_id))
 
 
-async def _each_kind(names: list[str], channels: Callable[..., object], patterns: Callable[..., object]) -> None:
-    """Name the channels to one command and the patterns to the other; nothing is sent for none."""
+async def _ask_when_quiet(line: Line) -> None:
+    """Ask a silent connection whether it lives. Raises `TimeoutError` when it does not answer."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        heard_at = line.heard_at
+        await asyncio.sleep(heard_at + QUIET_SECONDS - clock())
+        if line.heard_at != heard_at:
+            continue
+        await line.say("PING")
+        await asyncio.sleep(QUIET_SECONDS)
+        if line.heard_at == heard_at:
+            raise TimeoutError(f"no sign of life for {2 * QUIET_SECONDS:g} s")
+
+
+async def _each_kind(line: Line, command: str, names: list[str]) -> None:
+    """Name the channels to the command, and the pattern to the same for patterns; nothing is sent for none."""
     plain = [name for name in names if name != keys.ALL_RISK_CHANNELS]
     if plain:
-        await channels(*plain)  # type: ignore[misc]
+        await line.say(command, *plain)
     if len(plain) < len(names):
-        await patterns(keys.ALL_RISK_CHANNELS)  # type: ignore[misc]
+        await line.say(f"P{command}", keys.ALL_RISK_CHANNELS)
