@@ -47,7 +47,12 @@ class Line(asyncio.Protocol):
         """Whether more may have come than has been taken in: until a turn of the loop brings nothing."""
 
     async def say(self, *command: str) -> None:
-        """Send a command, and wait while Redis reads nothing. Its answer is heard like everything else."""
+        """Send a command, and wait while Redis reads nothing. Its answer is heard like everything else.
+
+        Raises what `hold` does where the connection is broken.
+        """
+        if self._transport.is_closing():
+            await self.hold()
         self._transport.writelines(self._pack(*command))
         await self._may_write.wait()
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
-from api.fanout import Closed, Fanout, Gap, Mailbox, Restate, Traffic
+from api import fanout as fanout_module
+from api.fanout import Closed, Due, Fanout, Gap, Mailbox, Restate, Traffic
 from embedded.store import EmbeddedStore
 from plimsoll import keys
 from plimsoll.errors import Unavailable
@@ -90,6 +91,54 @@ async def test_a_reader_hears_that_the_engine_fell_silent_once_and_not_what_it_w
     assert (await mailbox.take()).portfolio_id == "a"
     mailbox.put_state(stale=False)
     assert await mailbox.take() == Restate()
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_readers_are_woken_a_few_at_a_time_in_the_order_in_which_their_news_came(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout_module, "WOKEN_AT_ONCE", 2)
+    due, heard, most = Due(), [], 0
+    mailboxes = [Mailbox("channel", str(number), Traffic(), due) for number in range(6)]
+
+    async def read(mailbox: Mailbox) -> None:
+        heard.append((await mailbox.take()).portfolio_id)
+
+    readers = [asyncio.create_task(read(mailbox)) for mailbox in mailboxes]
+    await turns(1)
+    for mailbox in reversed(mailboxes):
+        mailbox.put(mailbox.portfolio_id or "", make.snapshot(mailbox.portfolio_id or ""))
+    while len(heard) < len(mailboxes):
+        before = len(heard)
+        await turns(1)
+        most = max(most, len(heard) - before)
+    assert heard == ["5", "4", "3", "2", "1", "0"]
+    assert most == 2
+    await asyncio.wait(readers)
+
+
+async def test_readers_wait_while_more_arrives_but_not_for_ever(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fanout_module, "BEHIND_TURNS_MAX", 20)
+    behind = True
+    mailbox = Mailbox("channel", "p-1", Traffic(), Due(lambda: behind))
+
+    async def first_of(count: int) -> str:
+        reading = asyncio.create_task(mailbox.take())
+        await turns(1)
+        for sequence in range(count):
+            mailbox.put("p-1", make.snapshot(sequence=str(sequence)))
+            await turns(1)
+        return (await asyncio.wait_for(reading, 10)).sequence
+
+    assert await first_of(10) == "9"
+    assert 10 < int(await first_of(100)) < 30
+    mailbox = Mailbox("channel", "p-1", Traffic(), Due(lambda: behind))
+    behind = False
+    assert int(await first_of(100)) < 5
 
 
 async def test_each_reader_hears_what_it_watches(fanout: Fanout, seed: Seed, make: Make) -> None:

@@ -142,6 +142,8 @@ async def test_what_is_no_reply_ends_the_line(
     assert transport.calls == ["abort"]
     with pytest.raises(why):
         await asyncio.wait_for(line.hold(), 10)
+    with pytest.raises(why):
+        await asyncio.wait_for(line.say("PING"), 10)
 
 
 # --- against a Redis that says what the test wants --------------------------------------------------------------------
