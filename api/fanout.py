@@ -38,7 +38,7 @@ QUIET_SECONDS = 5.0
 RETRY_SECONDS_MAX = 2.0
 WOKEN_AT_ONCE = 128
 """Readers that are woken before others get their turn on the loop, and before what came meanwhile is taken in."""
-BEHIND_TURNS_MAX = 8
+BEHIND_TURNS_MAX = 4
 """Turns of the loop for which readers wait while what has arrived is taken in; then some are woken all the same. In
 turns and not in seconds, so that they get their share of a processor that is busy with other things as well."""
 THIS_SERVER = "this server"
