@@ -18,6 +18,9 @@ from enum import StrEnum
 from api.fanout import Closed, Gap, News, Restate
 from plimsoll.messages import Moved, RiskSnapshot
 
+ROWS_MAX = 1_000
+"""Portfolios of one batch: when a session's close moves every one of them, the loop has its turns in between, here and
+in the browser that takes them in."""
 _NEVER_TOLD = -1
 """Below every sequence."""
 
@@ -57,6 +60,14 @@ def merged(waiting: Batch, newer: Batch) -> Batch:
     return Batch(waiting.reason, risks, tuple(each for each in closed if each not in risks))
 
 
+def parts(batch: Batch) -> list[Batch]:
+    """The same in batches of `ROWS_MAX` rows at most. The first says the reason, and what is closed."""
+    rows = list(batch.risks.items())
+    first = Batch(batch.reason, dict(rows[:ROWS_MAX]), batch.closed)
+    starts = range(ROWS_MAX, len(rows), ROWS_MAX)
+    return [first, *(Batch(BatchReason.UPDATE, dict(rows[start : start + ROWS_MAX])) for start in starts)]
+
+
 class Gathering:
     """What has come since the last batch. Bounded by the portfolios in scope, at two entries for each.
 
@@ -73,26 +84,21 @@ class Gathering:
         self._restated = False
         self.interrupted = False
         """A gap came: `resume` has to be told what there is now."""
-        self._moved: set[str] = set()
 
     def __bool__(self) -> bool:
         """Whether there is anything to tell."""
-        return bool(self._risks or self._closed or self._moved or self.interrupted or self._restated)
+        return bool(self._risks or self._closed or self.interrupted or self._restated)
 
     def put(self, news: News) -> None:
         """Add one piece of news."""
         match news:
             case RiskSnapshot():
                 self._put_snapshot(news)
-            case Closed(portfolio_id=portfolio_id):
-                self._close(portfolio_id)
-            case Moved(portfolio_id=portfolio_id) if self._advisor_id is None:
-                self._moved.add(portfolio_id)
-            case Moved(portfolio_id=portfolio_id):
+            case Closed(portfolio_id=portfolio_id) | Moved(portfolio_id=portfolio_id):
                 self._close(portfolio_id)
             case Gap():
                 self.interrupted = True
-                for each in (self._risks, self._closed, self._moved):
+                for each in (self._risks, self._closed):
                     each.clear()
             case Restate():
                 self._restated = True
@@ -102,14 +108,6 @@ class Gathering:
         known = dict.fromkeys(present, _NEVER_TOLD)
         known |= {each: told for each, told in self._told.items() if each in known or each in self._risks}
         self._told = known
-
-    def take_moved(self) -> list[str]:
-        """Portfolios that changed from one advisor to another, among everyone's. The newest of each has to be `put`.
-
-        In a mailbox the news of a move may have taken the place of the snapshot that it came with.
-        """
-        moved, self._moved = sorted(self._moved), set()
-        return moved
 
     def take(self) -> Batch:
         """All of it, as one batch; nothing is left."""
@@ -131,6 +129,5 @@ class Gathering:
     def _close(self, portfolio_id: str) -> None:
         is_known = self._told.pop(portfolio_id, None) is not None
         self._risks.pop(portfolio_id, None)
-        self._moved.discard(portfolio_id)
         if is_known or self._advisor_id is None:
             self._closed[portfolio_id] = None

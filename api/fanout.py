@@ -347,10 +347,10 @@ class Fanout:
     def _hear(self, reply: Reply) -> None:
         """One reply of Redis; what it says of channels nobody watches, or in ways we do not know, is passed over."""
         match reply:
-            case [b"message", bytes(name), bytes(raw)] | [b"pmessage", bytes(name), _, bytes(raw)]:
-                channel = self._channels.get(name.decode("utf-8", "replace"))
-                if channel is not None:
-                    self._deliver(channel, raw)
+            case [b"message", bytes(name), bytes(raw)]:
+                self._deliver(name, raw, of_everyone=False)
+            case [b"pmessage", bytes(name), _, bytes(raw)]:
+                self._deliver(name, raw, of_everyone=True)
             case [b"subscribe" | b"psubscribe", bytes(name), _]:
                 channel = self._channels.get(name.decode("utf-8", "replace"))
                 if channel is not None:
@@ -364,7 +364,10 @@ class Fanout:
         for mailbox in channel.readers():
             mailbox.put_gap()
 
-    def _deliver(self, channel: _Channel, raw: bytes) -> None:
+    def _deliver(self, name: bytes, raw: bytes, *, of_everyone: bool) -> None:
+        channel = self._channels.get(name.decode("utf-8", "replace"))
+        if channel is None:
+            return
         try:
             batch = decode(raw, RiskBatch)
         except BadMessage as error:
@@ -375,7 +378,8 @@ class Fanout:
         for snapshot in batch.snapshots:
             for mailbox in channel.readers_of(snapshot.portfolio_id):
                 mailbox.put(snapshot.portfolio_id, snapshot)
-        for moved in batch.moved:
+        # It is still among everyone's, and the snapshot that says so came the same way.
+        for moved in () if of_everyone else batch.moved:
             for mailbox in channel.readers_of(moved.portfolio_id):
                 mailbox.put(moved.portfolio_id, moved)
         for portfolio_id in batch.closed:

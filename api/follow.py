@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeVar
 
-from api.batches import BEGIN, Batch, Gathering
+from api.batches import BEGIN, Batch, Gathering, parts
 from api.errors import NotFound
 from api.fanout import Closed, Fanout, Gap, Mailbox, Restate
 from api.listing import NUMBER_MIN, Listing, Selection
@@ -187,8 +187,6 @@ class Follow:
                     case RiskSnapshot() as snapshot if is_newer(snapshot, known := last.get(snapshot.portfolio_id)):
                         last[snapshot.portfolio_id] = snapshot
                         yield RiskEvent(RiskEventReason.UPDATE, known.sequence if known else None, snapshot)
-                    case Moved() if advisor_id is None:
-                        pass  # Everyone's portfolios are still everyone's.
                     case Closed(portfolio_id=portfolio_id) | Moved(portfolio_id=portfolio_id):
                         if gone := last.pop(portfolio_id, None):
                             yield RiskEvent(RiskEventReason.CLOSED, gone.sequence, gone)
@@ -239,23 +237,15 @@ class Follow:
                     gathering.put(await mailbox.take())
                     while len(mailbox):  # what came with it
                         gathering.put(await mailbox.take())
-                await self._complete(gathering, advisor_id)
-                if not gathering:
-                    continue  # a move that changed nothing else
-                yield gathering.take()
+                if gathering.interrupted:
+                    gathering.resume(await _patiently(lambda: self._ids(advisor_id)))
+                for part in parts(gathering.take()):
+                    yield part
+                    await asyncio.sleep(0)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(interval_seconds):
                         while True:
                             gathering.put(await mailbox.take())
-
-    async def _complete(self, gathering: Gathering, advisor_id: str | None) -> None:
-        """Read of the store what a gathering cannot know."""
-        if gathering.interrupted:
-            gathering.resume(await _patiently(lambda: self._ids(advisor_id)))
-        if moved := gathering.take_moved():
-            for risk in await _patiently(lambda: self._store.risks(moved)):
-                if risk is not None:
-                    gathering.put(risk)
 
     async def _ids(self, advisor_id: str | None) -> list[str]:
         return await self._listing.all_portfolios(Selection(advisor_id))
@@ -282,8 +272,6 @@ class Follow:
                         crossing = _crossing(snapshot, threshold, inside)
                         if crossing is not None:
                             yield crossing
-                    case Moved() if advisor_id is None:
-                        pass  # Everyone's portfolios are still everyone's.
                     case Closed(portfolio_id=portfolio_id) | Moved(portfolio_id=portfolio_id):
                         if gone := inside.pop(portfolio_id, None):
                             yield AtRiskChange(AtRiskMove.LEFT, gone)

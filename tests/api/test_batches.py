@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.batches import BEGIN, Batch, BatchReason, Gathering
+from api.batches import BEGIN, ROWS_MAX, Batch, BatchReason, Gathering, merged, parts
 from api.fanout import Closed, Gap, Mailbox, Restate, Traffic
 from api.follow import Follow
 from api.frames import FRESH_NS, Frame, Writer
@@ -183,6 +183,20 @@ def test_an_interruption_stays_told_and_what_was_before_it_does_not(make: Make) 
     assert both(resync, a_batch(make, UPDATE, b=3)) == ["RESYNC", {"a": "2", "b": "3"}, ["gone"]]
 
 
+@pytest.mark.parametrize("count", [0, 1, ROWS_MAX, ROWS_MAX + 1, 3 * ROWS_MAX])
+@pytest.mark.parametrize("reason", [UPDATE, RESYNC])
+def test_a_large_batch_comes_in_parts_that_say_the_same(make: Make, reason: BatchReason, count: int) -> None:
+    whole = Batch(reason, {str(each): make.snapshot(str(each)) for each in range(count)}, ("gone",))
+    told = parts(whole)
+    assert len(told) == max(1, -(-count // ROWS_MAX))
+    assert all(len(each.risks) <= ROWS_MAX for each in told)
+    assert [each.reason for each in told] == [reason, *[UPDATE] * (len(told) - 1)]
+    together = told[0]
+    for each in told[1:]:
+        together = merged(together, each)
+    assert together == whole
+
+
 def test_a_beginning_that_was_not_read_stays_one_and_empty(make: Make) -> None:
     for reason in (UPDATE, RESYNC):
         assert both(a_batch(make, BatchReason.BEGIN), a_batch(make, reason, ("b",), a=1)) == ["BEGIN", {}, []]
@@ -321,21 +335,6 @@ async def test_a_server_that_stops_ends_a_stream_in_the_middle_of_an_interval(fa
     fan.mailbox.put_end()
     with pytest.raises(Unavailable):
         await asyncio.wait_for(following_one, 2)
-
-
-async def test_a_move_whose_snapshot_the_mailbox_lost_is_told_among_everyones(fan: Fan, make: Make) -> None:
-    moved = make.snapshot("a", "bob", sequence="7")
-    batches = following(fan, Shelf(moved), 0.01)
-    await anext(batches)
-    fan.mailbox.put("a", moved)
-    fan.mailbox.put("a", Moved("a", "bob"))
-    assert await anext(batches) == Batch(UPDATE, {"a": moved})
-    # The same once more says nothing new, and so nothing is said of it.
-    fan.mailbox.put("a", Moved("a", "bob"))
-    following_one = asyncio.ensure_future(anext(batches))
-    await make.eventually(lambda: len(fan.mailbox) == 0)
-    fan.mailbox.put("b", make.snapshot("b"))
-    assert set((await asyncio.wait_for(following_one, 10)).risks) == {"b"}
 
 
 async def test_after_a_gap_the_list_has_to_be_read_again_and_nothing_is_told_twice(fan: Fan, make: Make) -> None:

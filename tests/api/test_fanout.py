@@ -155,10 +155,26 @@ async def test_each_reader_hears_what_it_watches(fanout: Fanout, seed: Seed, mak
 
         assert [(await taken(all_of_one)).portfolio_id for _ in range(4)] == ["p-1", "p-2", "p-3", "p-4"]
         assert (await taken(one)).portfolio_id == "p-2"
-        heard = [await taken(everything) for _ in range(5)]
-        assert [news.portfolio_id for news in heard] == ["p-1", "p-2", "p-3", "p-4", "p-5"]
-        assert isinstance(heard[3], Closed)
+        heard = [await taken(everything) for _ in range(4)]
+        assert [news.portfolio_id for news in heard] == ["p-1", "p-2", "p-4", "p-5"]
+        assert isinstance(heard[2], Closed)
     assert fanout.readers == 0
+
+
+async def test_a_portfolio_that_moves_has_left_its_advisor_and_is_still_among_everyones(
+    fanout: Fanout, seed: Seed, make: Make
+) -> None:
+    moved = make.snapshot("p-1", "advisor-2", sequence="2")
+    async with (
+        fanout.watch(keys.risk_channel("advisor-1")) as theirs,
+        fanout.watch(keys.ALL_RISK_CHANNELS) as all_of_them,
+    ):
+        # As the engine says it: first to whoever has it now, then to whoever had it.
+        await seed.tell("advisor-2", RiskBatch([moved]))
+        await seed.tell("advisor-1", RiskBatch(moved=[Moved("p-1", "advisor-2")]))
+        assert await taken(theirs) == Moved("p-1", "advisor-2")
+        assert await taken(all_of_them) == moved
+        assert len(all_of_them) == 0
 
 
 async def test_a_channel_is_subscribed_to_once_and_given_up_with_its_last_reader(
