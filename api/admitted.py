@@ -19,19 +19,21 @@ from api.backend import Backend
 from api.errors import Forbidden, NotAdmitted
 from api.identity import ANYONE, STRANGER, Caller
 from api.openapi import told
+from api.rates import Rates, too_often
+from api.refusal import GRAPHQL_PATH, refusal
 from api.roles import OPEN_BELOW, OPEN_PATHS, OPERATORS, PEER_PATHS, require_route
 from plimsoll.errors import Unavailable
 
-GRAPHQL_PATH = "/graphql"
 _GRAPHQL_JSON = "application/graphql-response+json"
 _FORWARDED = ("forwarded", "x-forwarded-for")
 
 
 class Admitted:
-    """Puts who asks at `scope["state"]["caller"]`."""
+    """Puts who asks at `scope["state"]["caller"]`. By `rates`, an address shows new tokens and keys so often only."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, rates: Rates) -> None:
         self._app = app
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request in, or answer it."""
@@ -44,6 +46,10 @@ class Admitted:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        is_known = _is_open(scope, headers) or backend.admission.knows(headers)
+        if not is_known and (wait := self._rates.take_unknown(scope)):
+            await refusal(scope, 429, "RATE_LIMITED", *too_often(wait))(scope, receive, send)
+            return
         try:
             scope.setdefault("state", {})["caller"] = await _caller(backend, scope, headers)
         except (NotAdmitted, Forbidden, Unavailable) as error:

@@ -25,9 +25,10 @@ from starlette.types import Receive, Scope, Send
 from api import pages
 from api.backend import Backend
 from api.documents import Prepared, RefusedDocument
+from api.event_streams import Stream
 from api.execution import admit, answer, told, told_of
 from api.graphql_request import Asked, RefusedRequest, of_json, of_query, read_json
-from api.graphql_streams import FRAMINGS, Stream, once
+from api.graphql_streams import FRAMINGS, once, words_of
 from api.identity import STRANGER, Caller
 from api.negotiation import EVENT_STREAM, GRAPHQL_JSON, JSON, accepted, accepts_html, headers_of, refused_content_type
 from api.persisted import Documents
@@ -35,6 +36,7 @@ from api.rates import Rates, too_often
 from api.refusal import count, graphql_errors
 from api.schema.operation import Session
 from api.shared_streams import SharedStreams
+from api.sockets.registry import Sockets, TooMany
 
 BATCH_MAX = 10
 """Requests in one body."""
@@ -50,6 +52,14 @@ could be reached. To have them: <code>uv sync --reinstall-package plimsoll</code
 <p>Queries and mutations work all the same, by POST to this address:</p>
 <pre>curl {url} -H 'content-type: application/json' -d '{{"query": "{{ systemStatus {{ status }} }}"}}'</pre>
 <p>Subscriptions: <code>graphql-transport-ws</code> at the same address.</p></html>
+"""
+
+_NOT_IN_PRODUCTION = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Plimsoll GraphQL</title>
+<h1>GraphQL answers here, without GraphiQL</h1>
+<p>This server runs with <code>PLIMSOLL_PROFILE=production</code>, where neither GraphiQL nor the schema is shown.
+Queries and mutations are sent by POST to this address.</p>
+<p><a href="/">To the dashboard</a></p></html>
 """
 
 
@@ -79,8 +89,8 @@ class GraphQLHTTP:
             if method == "POST":
                 asked = await self._posted(scope, headers, receive)
             elif method in ("GET", "HEAD"):
-                if self._graphiql_html is not None and _wants_page(scope, headers):
-                    await _send_page(send, self._graphiql_html(), scope, headers)
+                if _wants_page(scope, headers):
+                    await _send_page(send, *self._page(scope, headers))
                     return
                 asked = _queried(scope)
             else:
@@ -102,6 +112,15 @@ class GraphQLHTTP:
             if isinstance(refused, RefusedRequest):
                 count(scope, refused.code)
             await _send(send, _refusal(refused), wanted.json or JSON)
+
+    def _page(self, scope: Scope, headers: Mapping[bytes, bytes]) -> tuple[int, str]:
+        """GraphiQL from our own pages, never from somebody else's host; or why there is none, with a status."""
+        if self._graphiql_html is None:
+            return 404, _NOT_IN_PRODUCTION
+        if (page := self._graphiql_html()) is not None:
+            return 200, page
+        url = f"{scope['scheme']}://{headers.get(b'host', b'').decode('latin-1')}{scope['path']}"
+        return 200, _NO_PAGES.format(url=html.escape(url))
 
     async def _posted(self, scope: Scope, headers: Mapping[bytes, bytes], receive: Receive) -> Asked | list[object]:
         """A request, or the places of a batch."""
@@ -183,12 +202,25 @@ async def _stream(
         remedy = f"accept {' or '.join(FRAMINGS)}, or use a websocket (graphql-transport-ws) at this address"
         raise RefusedRequest("NOT_ACCEPTABLE", f"a subscription is answered by a stream: {remedy}", 406)
     session = Session(session.backend, session.caller, "sse" if form == EVENT_STREAM else "multipart")
-    if prepared.kind(asked.operation_name) is OperationType.SUBSCRIPTION:
-        streams: SharedStreams = scope["app"].state.streams
-        source = _followed(streams, session, prepared, asked)
-    else:
-        source = once(await answer(session, prepared, asked.variables, asked.operation_name))
-    await Stream(scope, receive, send, FRAMINGS[form], _may_still(session)).tell(source)
+    stream = Stream(
+        scope,
+        receive,
+        send,
+        FRAMINGS[form],
+        may_still=_may_still(session),
+        words_of=words_of,
+        refusals=(RefusedDocument,),
+    )
+    if prepared.kind(asked.operation_name) is not OperationType.SUBSCRIPTION:
+        await stream.tell(once(await answer(session, prepared, asked.variables, asked.operation_name)))
+        return
+    streams: SharedStreams = scope["app"].state.streams
+    sockets: Sockets = scope["app"].state.sockets
+    try:
+        with sockets.holding(session.caller):
+            await stream.tell(_followed(streams, session, prepared, asked))
+    except TooMany as error:
+        raise RefusedRequest(error.code, str(error), 429) from None
 
 
 async def _followed(
@@ -253,11 +285,7 @@ def _wants_page(scope: Scope, headers: Mapping[bytes, bytes]) -> bool:
     return accepts_html(headers.get(b"accept")) and not scope["query_string"]
 
 
-async def _send_page(send: Send, page: str | None, scope: Scope, headers: Mapping[bytes, bytes]) -> None:
-    """GraphiQL from our own pages, never from somebody else's host."""
-    if page is None:
-        url = f"{scope['scheme']}://{headers.get(b'host', b'').decode('latin-1')}{scope['path']}"
-        page = _NO_PAGES.format(url=html.escape(url))
+async def _send_page(send: Send, status: int, page: str) -> None:
     body = page.encode()
     told = [
         (b"content-type", b"text/html; charset=utf-8"),
@@ -267,5 +295,5 @@ async def _send_page(send: Send, page: str | None, scope: Scope, headers: Mappin
         (b"cache-control", b"no-cache"),
         (b"vary", b"Accept"),
     ]
-    await send({"type": "http.response.start", "status": 200, "headers": told})
+    await send({"type": "http.response.start", "status": status, "headers": told})
     await send({"type": "http.response.body", "body": body})

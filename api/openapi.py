@@ -13,27 +13,31 @@ import html
 import inspect
 import re
 from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from hashlib import sha256
 from http import HTTPStatus
-from typing import Any, get_type_hints
+from typing import Any, NamedTuple, get_type_hints
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from api.audit import Decision
 from api.backend import Backend
 from api.errors import BadInput, Contradiction, Forbidden, NotAdmitted, NotFound
+from api.event_streams import Framing, Stream
 from api.identity import STRANGER, Caller, Role
 from api.negotiation import JSON, refused_content_type
+from api.pages import ICON_PATH
 from api.roles import require_route
-from plimsoll.errors import BadMessage, Unavailable
+from api.sockets.registry import Sockets, TooMany
+from plimsoll.errors import BadMessage, PlimsollError, Unavailable
 from plimsoll.messages import decode
 from plimsoll.refusals import in_words
 
@@ -50,6 +54,22 @@ class ErrorBody(msgspec.Struct):
     error: str
     detail: str
     timestamp: datetime
+
+
+class EventStream(NamedTuple):
+    """What a handler returns whose answer is a stream of server-sent events: the data of each, as they come."""
+
+    events: AsyncGenerator[bytes, None]
+
+
+EVENTS = Framing(
+    content_type="text/event-stream; charset=utf-8",
+    opening=b"",
+    before=b"data: ",
+    after=b"\n\n",
+    beat=b": ping\n\n",
+    closing=b"",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,27 +132,39 @@ class Endpoint:
         told()
         arguments = {each.name: await _read(each, request) for each in self.parameters}
         answer = await self.handler(backend.seen_by(caller), **arguments)
-        if isinstance(answer, StreamingResponse):
-            answer.body_iterator = _while_admitted(answer.body_iterator, backend, caller, told)
-        if isinstance(answer, Response):
+        if isinstance(answer, EventStream):
             # Nobody reads the body of an answer to HEAD, so a stream would never end.
-            return Response(headers=answer.headers) if request.method == "HEAD" and _streams(self) else answer
+            is_read = request.method != "HEAD"
+            return _Told(answer, backend, caller, told) if is_read else Response(media_type=EVENTS.content_type)
         return Response(_ENCODER.encode(answer), media_type="application/json")
 
 
-async def _while_admitted(
-    chunks: AsyncIterable[Any], backend: Backend, caller: Caller, told: Callable[[Decision], None]
-) -> AsyncGenerator[Any, None]:
-    """A stream for as long as its reader would still be let in: asked before each chunk, and streams ping."""
-    try:
-        async for chunk in chunks:
-            if not await backend.admission.still(caller):
-                return
-            yield chunk
-    finally:
-        told(Decision.ENDED)
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
+class _Told(Response):
+    """An answer of events, for as long as its reader would still be let in."""
+
+    def __init__(self, stream: EventStream, backend: Backend, caller: Caller, told: Callable[[Decision], None]) -> None:
+        self._stream = stream
+        self._may_still = partial(backend.admission.still, caller)
+        self._caller = caller
+        self._told = told
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events. Raises a 429 where the caller has as many streams as one may."""
+        stream = Stream(scope, receive, send, EVENTS, may_still=self._may_still, words_of=_no_words)
+        sockets: Sockets = scope["app"].state.sockets
+        try:
+            with sockets.holding(self._caller):
+                await stream.tell(self._stream.events)
+        except TooMany as error:
+            raise HTTPException(429, str(error)) from None
+        finally:
+            self._told(Decision.ENDED)
+
+
+def _no_words(error: Exception) -> None:
+    """A stream that fails ends, and its reader comes back: that is how such streams heal."""
+    if not isinstance(error, PlimsollError):
+        raise error
 
 
 def _ids(request: Request) -> list[str]:
@@ -304,7 +336,7 @@ def _key(kind: Any) -> str:  # noqa: ANN401  # types are not hashable alike: `li
 
 
 def _streams(each: Endpoint) -> bool:
-    return each.returns is StreamingResponse
+    return each.returns is EventStream
 
 
 # --- the page ---------------------------------------------------------------------------------------------------------
@@ -316,7 +348,7 @@ _STYLE = (
 )
 _POLICY = (
     f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 
@@ -328,7 +360,8 @@ def page(spec: Mapping[str, Any], base_url: str) -> HTMLResponse:
         for method, operation in methods.items()
     ]
     return HTMLResponse(
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Plimsoll REST API</title><style>{_STYLE}</style>'
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Plimsoll REST API</title>'
+        f'<link rel="icon" type="image/svg+xml" href="{ICON_PATH}"><style>{_STYLE}</style>'
         f"<h1>Plimsoll REST API</h1><p>{html.escape(spec['info']['description'])} "
         'The same as a document: <a href="/openapi.json">openapi.json</a>.</p>' + "".join(sections) + "</html>",
         headers={"content-security-policy": _POLICY},

@@ -85,7 +85,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._awaited = _Awaited.BODY
         self._wait_no_more()
         # For a stream whose reader does not read: what is queued for it would keep the connection.
-        self.scope["state"]["abort"] = self.transport.abort
+        self.scope["state"]["transport"] = self.transport
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -1,7 +1,9 @@
 """How often one may ask: a bucket of tokens for each caller, filled at a steady rate.
 
-A caller who signed in is known by its subject. Where there is no sign-in it is the address that counts, and by default
-nothing does: everyone is then this machine.
+A caller who signed in is known by its subject. Where there is sign-in, whoever has not is known by an address: it pays
+for open pages, and for every token and key that we have not met before, which costs the most and is therefore paid for
+before it is looked at. Without sign-in it is the address that counts as well, and by default nothing does: everyone is
+then this machine.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.identity import ANYONE
+from api.identity import ANYONE, STRANGER
 from api.refusal import refusal
 
 CALLERS_MAX = 10_000
@@ -50,6 +52,7 @@ class Rates:
 
     def __init__(self, signed_in: int, anyone: int, clock: Callable[[], float]) -> None:
         self._signed_in = Buckets(signed_in, clock) if signed_in else None
+        self._strangers = Buckets(signed_in, clock) if signed_in else None
         self._anyone = Buckets(anyone, clock) if anyone else None
 
     def __bool__(self) -> bool:
@@ -59,12 +62,15 @@ class Rates:
     def take(self, scope: Scope, count: int = 1) -> float:
         """Count requests to whoever makes them: seconds until they may, 0.0 for at once."""
         caller = scope["state"].get("caller", ANYONE)
+        if caller is STRANGER:
+            return self.take_unknown(scope, count)
         if caller is not ANYONE:
             return self._signed_in.take(caller.subject, count) if self._signed_in else 0.0
-        if self._anyone is None:
-            return 0.0
-        client = scope.get("client")
-        return self._anyone.take(client[0] if client else "", count)
+        return self._anyone.take(_address(scope), count) if self._anyone else 0.0
+
+    def take_unknown(self, scope: Scope, count: int = 1) -> float:
+        """The same for an address from which somebody asks who is not known, where there is sign-in."""
+        return self._strangers.take(_address(scope), count) if self._strangers else 0.0
 
 
 class RateLimit:
@@ -81,6 +87,11 @@ class RateLimit:
             await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return client[0] if client else ""
 
 
 def too_often(wait_seconds: float) -> tuple[str, dict[str, str]]:

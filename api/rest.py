@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
-from starlette.responses import StreamingResponse
 
 from api.backend import Backend
 from api.errors import BadInput
 from api.follow import RiskEvent, unknown_advisor, unknown_portfolio
 from api.listing import NUMBER_MAX, NUMBER_MIN, Selection
-from api.openapi import Endpoint
+from api.openapi import Endpoint, EventStream
 from api.roles import EVERYONE, OPERATORS, READERS
 from api.schema.scalars import at
 from api.updates import Simulation
-from plimsoll.errors import PlimsollError
 from plimsoll.messages import Identifier, PortfolioUpdate, RiskSnapshot, RiskTolerance
 from plimsoll.risk.score import RiskBand
-
-PING_SECONDS = 10.0
 
 RiskThreshold = Annotated[int, Meta(ge=NUMBER_MIN, le=NUMBER_MAX)]
 
@@ -252,7 +248,7 @@ async def update_portfolio(backend: Backend, body: UpdateRequest) -> UpdateBody:
 
 async def stream_risk_updates(
     backend: Backend, portfolio_id: Identifier | None = None, advisor_id: Identifier | None = None
-) -> StreamingResponse:
+) -> EventStream:
     """Server-sent events: what is known now, then every change; of one portfolio, one advisor, or everyone.
 
     Each event is a risk body with its `reason` (SNAPSHOT, UPDATE, RESYNC or CLOSED). A comment keeps the line open.
@@ -266,9 +262,7 @@ async def stream_risk_updates(
     else:
         await backend.store.ping()
         events = backend.follow.everyone()
-    return StreamingResponse(
-        _sse(events, backend), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-    )
+    return EventStream(_told(events, backend))
 
 
 ENDPOINTS = (
@@ -303,30 +297,10 @@ async def _require_advisor(backend: Backend, advisor_id: str) -> None:
         raise unknown_advisor(advisor_id)
 
 
-async def _sse(events: AsyncGenerator[RiskEvent, None], backend: Backend) -> AsyncGenerator[bytes, None]:
-    """Events as they come, and a comment whenever none came for a while."""
-    coming = asyncio.ensure_future(anext(events, None))
-    try:
-        while True:
-            done, _ = await asyncio.wait({coming}, timeout=PING_SECONDS)
-            if not done:
-                yield b": ping\n\n"
-                continue
-            try:
-                event = coming.result()
-            except PlimsollError:
-                return  # The stream ends, and its reader comes back: that is how such streams heal.
-            if event is None:
-                return
-            yield await _sse_event(event, backend)
-            coming = asyncio.ensure_future(anext(events, None))
-    finally:
-        coming.cancel()
-        await asyncio.wait({coming})
-        await events.aclose()
-
-
-async def _sse_event(event: RiskEvent, backend: Backend) -> bytes:
-    body = msgspec.to_builtins(await RiskBody.of(event.risk, backend))
-    told = {"reason": event.reason.value, "previous_sequence": event.previous_sequence} | body
-    return b"data: " + msgspec.json.encode(told) + b"\n\n"
+async def _told(events: AsyncGenerator[RiskEvent, None], backend: Backend) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events):
+        async for event in events:
+            body = msgspec.to_builtins(await RiskBody.of(event.risk, backend))
+            yield msgspec.json.encode(
+                {"reason": event.reason.value, "previous_sequence": event.previous_sequence} | body
+            )

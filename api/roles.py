@@ -57,7 +57,7 @@ FIELDS = {
     OperationType.SUBSCRIPTION: SUBSCRIPTIONS | _OF_THE_LANGUAGE,
 }
 
-OPEN_PATHS = frozenset({"/", "/live", "/ready", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/", "/live", "/ready", "/docs", "/openapi.json", "/favicon.ico"})
 """Routes that tell nothing of portfolios, and that probes and people who are about to sign in need."""
 OPEN_BELOW = ("/pages/",)
 PEER_PATHS = frozenset({"/metrics"})

@@ -85,7 +85,7 @@ class Tokens:
         """Who bears a token. Raises `NotAdmitted`, and `Unavailable` while our keys cannot be read."""
         if len(token) > TOKEN_SIZE_MAX:
             raise NotAdmitted(f"the token is longer than {TOKEN_SIZE_MAX:,} characters")
-        digest = hashlib.sha256(token.encode("utf-8", "replace")).digest()
+        digest = _digest(token)
         caller = self._known.get(digest)
         if caller is None or not self.stands(caller):
             self._known.pop(digest, None)
@@ -96,6 +96,11 @@ class Tokens:
         else:
             self._known.move_to_end(digest)
         return caller
+
+    def knows(self, token: str) -> bool:
+        """Whether a token was verified before and still stands."""
+        caller = self._known.get(_digest(token)) if len(token) <= TOKEN_SIZE_MAX else None
+        return caller is not None and self.stands(caller)
 
     def stands(self, caller: Caller) -> bool:
         """Whether the key that a caller was let in by would still let them in, and their time is not over."""
@@ -167,6 +172,10 @@ def roles_of(stated: object) -> frozenset[Role]:
     """The roles among a list or among the words of a text; those that are none of ours are somebody else's."""
     words: Iterable[object] = stated.split() if isinstance(stated, str) else stated if isinstance(stated, list) else ()
     return frozenset(_ROLES[word] for word in words if isinstance(word, str) and word in _ROLES)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
 
 
 def _moment(claims: dict[str, Any], name: str) -> float | None:

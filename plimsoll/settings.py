@@ -314,7 +314,7 @@ class Settings:
         "PLIMSOLL_RATE_SIGNED_IN",
         "200",
         _integer(0, 1_000_000),
-        "Requests a second of one caller who signed in; 0: as many as it likes",
+        "Requests a second of one caller who signed in, and of one address that has not; 0: as many as they like",
     )
     rate_anyone: int = _setting(
         "PLIMSOLL_RATE_ANYONE",
@@ -395,7 +395,7 @@ class Settings:
         "PLIMSOLL_SUBSCRIPTIONS_PER_CALLER",
         "2000",
         _integer(1, 1_000_000),
-        "Operations at once, over all websockets of one signed-in caller, for each API process",
+        "Operations at once of one signed-in caller, over websockets and as HTTP streams, for each API process",
     )
 
 

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,6 +89,8 @@ class Sockets:
         self._open: set[Connection] = set()
         self._by_subject: defaultdict[str, set[Connection]] = defaultdict(set)
         """Of callers who signed in."""
+        self._streams: Counter[str] = Counter()
+        """Open streams over plain HTTP, of callers who signed in."""
         self._stopping = False
 
     def __len__(self) -> int:
@@ -146,11 +149,31 @@ class Sockets:
             raise TooMany(
                 "TOO_MANY_OPERATIONS", f"a socket carries {limits.operations_per_socket} operations; complete one first"
             )
-        caller = connection.caller
-        theirs = self._by_subject.get(caller.subject, ()) if caller is not None else ()
-        if sum(len(each.operations) for each in theirs) >= limits.operations_per_caller:
+        if connection.caller is not None:
+            self._require_room_of(connection.caller)
+
+    @contextmanager
+    def holding(self, caller: Caller) -> Iterator[None]:
+        """A stream over plain HTTP, which counts as an operation of its caller. Raises `TooMany` before it begins."""
+        if caller == ANYONE:
+            yield
+            return
+        self._require_room_of(caller)
+        self._streams[caller.subject] += 1
+        try:
+            yield
+        finally:
+            self._streams[caller.subject] -= 1
+            if not self._streams[caller.subject]:
+                del self._streams[caller.subject]
+
+    def _require_room_of(self, caller: Caller) -> None:
+        theirs = self._by_subject.get(caller.subject, ())
+        count = sum(len(each.operations) for each in theirs) + self._streams[caller.subject]
+        if count >= self.limits.operations_per_caller:
             raise TooMany(
-                "TOO_MANY_OPERATIONS", f"a caller has {limits.operations_per_caller} operations; complete one first"
+                "TOO_MANY_OPERATIONS",
+                f"a caller has {self.limits.operations_per_caller} operations; complete one first",
             )
 
     def close_all(self, code: Code, why: str) -> None:

@@ -26,6 +26,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from api.app import create_app
+from api.patience import PatientProtocol
 from plimsoll import keys
 from plimsoll.messages import (
     AdvisorPnl,
@@ -437,6 +438,8 @@ class Served:
     url: str
     app: Starlette
     stack: contextlib.AsyncExitStack
+    connections: set[Any]
+    """uvicorn's, of clients that are there."""
 
     async def socket(self) -> Socket:
         """A socket that is acknowledged; closed with the server."""
@@ -460,7 +463,13 @@ def socket_protocol() -> str:
 @pytest.fixture
 async def served(app: Starlette, socket_protocol: str) -> AsyncIterator[Served]:
     config = uvicorn.Config(
-        app, port=0, ws=socket_protocol, ws_max_size=65_536, log_config=None, timeout_graceful_shutdown=1
+        app,
+        port=0,
+        http=PatientProtocol,
+        ws=socket_protocol,
+        ws_max_size=65_536,
+        log_config=None,
+        timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
     server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]  # pytest keeps its signals
@@ -468,7 +477,7 @@ async def served(app: Starlette, socket_protocol: str) -> AsyncIterator[Served]:
     await eventually(lambda: server.started)
     port = server.servers[0].sockets[0].getsockname()[1]
     async with contextlib.AsyncExitStack() as stack:
-        yield Served(f"http://127.0.0.1:{port}", app, stack)
+        yield Served(f"http://127.0.0.1:{port}", app, stack, server.server_state.connections)
     server.should_exit = True
     await asyncio.wait_for(task, DEADLINE_SECONDS)
 

@@ -518,7 +518,7 @@ async def test_whoever_never_signed_in_does_not_stay(admission: Admission) -> No
 # --- over HTTP --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/", "/live", "/ready", "/docs", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/", "/live", "/ready", "/docs", "/openapi.json", "/favicon.ico"])
 async def test_what_tells_nothing_of_portfolios_is_open(client: Client, path: str) -> None:
     assert (await client.http.get(path)).status_code == 200
 

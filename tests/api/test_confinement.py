@@ -508,7 +508,7 @@ async def test_the_same_holds_of_every_batch(
 async def test_a_stream_ends_with_what_let_its_reader_in(
     served: Served, issuer: Issuer, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.rest.PING_SECONDS", 0.05)
+    monkeypatch.setattr("api.event_streams.BEAT_SECONDS", 0.05)
     await settle(seed, make, OWN, factor=1.0)
     # Within the leeway for clocks that differ, so it is let in, and ends in some seconds.
     headers = issuer.bearer(advisor_id=OWN.advisor, exp=int(time.time()) - 3)

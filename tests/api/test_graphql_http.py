@@ -347,7 +347,7 @@ async def test_apollo_sees_an_event_with_the_boundary_after_it(served: Served, s
 async def test_a_quiet_stream_gives_signs_of_life(
     served: Served, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.graphql_streams.BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("api.event_streams.BEAT_SECONDS", 0.05)
     await seed.write(make.snapshot())
     for accept, beat in ((EVENT_STREAM, b"\n\n:\n\n:\n\n"), (MULTIPART, b"\r\n\r\n{}\r\n---")):
         async with (
@@ -412,4 +412,10 @@ async def test_without_the_pages_graphql_says_how_to_have_them(client: Client, m
 async def test_in_production_there_is_no_page() -> None:
     async with opened(NOTHING_BEHIND, profile="production") as http:
         response = await http.get("/graphql", headers=BROWSER)
-    assert "query: is missing" in refusal(response, 400, "BAD_REQUEST")
+        curl = await http.get("/graphql")
+    # The dashboard links here, whichever profile is served.
+    assert response.status_code == 404
+    assert "PLIMSOLL_PROFILE=production" in response.text
+    assert "script" not in response.text
+    assert "frame-ancestors 'none'" in response.headers["content-security-policy"]
+    assert "query: is missing" in refusal(curl, 400, "BAD_REQUEST")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -14,9 +15,13 @@ from api import rates
 from api.app import create_app
 from api.bodies import BODY_SIZE_MAX, Bodies
 from api.guard import Guard, is_own_address
-from api.identity import ANYONE
+from api.identity import ANYONE, STRANGER, Caller
 from api.rates import Buckets, RateLimit, Rates
+from api.tokens import Tokens
 from plimsoll.settings import Settings
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Issuer
 
 pytestmark = pytest.mark.anyio
 
@@ -290,6 +295,42 @@ async def test_those_who_signed_in_are_held_to_a_rate_each_wherever_they_are() -
     assert [await status("ann", f"192.0.2.{n}") for n in range(3)] == [200, 200, 429]
     assert await status("bob", "192.0.2.1") == 200
     assert [await status(None, "192.0.2.1") for _ in range(5)] == [200] * 5
+
+
+async def test_addresses_that_have_not_signed_in_are_held_to_a_rate_each_and_nobody_signed_in_pays_for_them() -> None:
+    limited = RateLimit(_answering, Rates(1, 0, lambda: 0.0))
+
+    async def status(caller: Caller, address: str) -> int:
+        start, _ = await passed(limited, {**A_REQUEST, "client": (address, 1), "state": {"caller": caller}})
+        return int(start["status"])
+
+    assert [await status(STRANGER, "192.0.2.1") for _ in range(3)] == [200, 200, 429]
+    assert await status(STRANGER, "192.0.2.2") == 200
+    # A subject of that name is somebody else.
+    assert await status(replace(ANYONE, subject="stranger"), "192.0.2.1") == 200
+
+
+async def test_tokens_that_are_new_are_looked_at_so_often_and_one_that_is_known_at_any_time(
+    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[str] = []
+    read = Tokens._read
+
+    async def reading(tokens: Tokens, token: str) -> Caller:
+        looked_at.append(token)
+        return await read(tokens, token)
+
+    monkeypatch.setattr(Tokens, "_read", reading)
+    good = issuer.bearer()
+    async with opened(Settings(auth="on", jwks=str(issuer.path), rate_signed_in=2)) as http:
+        assert (await http.get("/no/such", headers=good)).status_code == 404
+        bad = {"authorization": f"Bearer {issuer.token(aud='others')}"}
+        answers = [await http.get("/health", headers=bad) for _ in range(8)]
+        assert [each.status_code for each in answers] == [401] * 3 + [429] * 5
+        assert answers[-1].headers["retry-after"] == "1"
+        assert len(looked_at) == 1 + 3
+        assert code(await http.post("/graphql", json={}, headers=bad)) == "RATE_LIMITED"
+        assert (await http.get("/no/such", headers=good)).status_code == 404
 
 
 # --- without a server -------------------------------------------------------------------------------------------------

@@ -236,7 +236,7 @@ async def test_the_stream_tells_the_present_first_and_then_what_changes(
 async def test_a_quiet_stream_is_kept_open_by_comments(
     served: Served, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.rest.PING_SECONDS", 0.05)
+    monkeypatch.setattr("api.event_streams.BEAT_SECONDS", 0.05)
     await seed.write(make.snapshot())
     async with (
         httpx.AsyncClient(base_url=served.url, timeout=10) as http,

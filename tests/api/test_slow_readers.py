@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -94,3 +97,80 @@ async def test_a_slow_client_that_reads_at_all_is_not_closed_and_gets_the_newest
     assert slow.seen.messages < sequence
     assert slow.closed_with is None
     slow.transport.close()
+
+
+# --- streams over plain HTTP ------------------------------------------------------------------------------------------
+
+FOLLOW = json.dumps({"query": WIDE, "variables": {"id": "p-1"}})
+ASKED = {
+    "graphql": (
+        "POST /graphql HTTP/1.1\r\nhost: localhost\r\naccept: text/event-stream\r\ncontent-type: application/json\r\n"
+        f"content-length: {len(FOLLOW)}\r\n\r\n{FOLLOW}"
+    ),
+    "rest": "GET /stream/risk-updates?portfolio_id=p-1 HTTP/1.1\r\nhost: localhost\r\n\r\n",
+}
+
+
+@asynccontextmanager
+async def reading_nothing(served: Served, asked: str) -> AsyncIterator[None]:
+    """A client that asks for a stream, takes its first bytes, and then nothing."""
+    loop, address = asyncio.get_running_loop(), urlsplit(served.url)
+    with socket.socket() as raw:
+        raw.setblocking(False)
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        await loop.sock_connect(raw, (address.hostname, address.port))
+        await loop.sock_sendall(raw, asked.encode())
+        assert (await loop.sock_recv(raw, 15)).startswith(b"HTTP/1.1 200 OK")
+        yield
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+async def test_who_asks_for_a_stream_and_does_not_read_it_is_cut_off(
+    served: Served, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setattr("api.event_streams.SEND_SECONDS", 0.3)
+    await seed.write(make.snapshot(sequence="1"))
+    fanout, sequence = served.app.state.backend.fanout, 1
+
+    async def is_cut_off() -> bool:
+        nonlocal sequence
+        for _ in range(50):
+            sequence += 1
+            await seed.publish(make.snapshot(sequence=str(sequence), incomplete_symbols=SYMBOLS))
+        return bool(fanout.readers == 0)
+
+    async with reading_nothing(served, asked):
+        await make.eventually(lambda: fanout.readers == 1)
+        await make.eventually(is_cut_off, "an end of the stream")
+        await make.eventually(lambda: not served.connections, "a connection that is given up")
+
+
+@pytest.mark.parametrize("asked", ASKED.values(), ids=ASKED)
+async def test_what_is_left_unread_keeps_no_connection_of_someone_who_may_read_no_more(
+    served: Served, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    monkeypatch.setattr("api.event_streams.BEAT_SECONDS", 0.05)
+    monkeypatch.setattr("api.event_streams.SEND_SECONDS", 1.0)
+    backend, admitted = served.app.state.backend, True
+
+    async def still(_caller: object) -> bool:
+        return admitted
+
+    monkeypatch.setattr(backend.admission, "still", still, raising=False)
+    await seed.write(make.snapshot(sequence="1"))
+    async with reading_nothing(served, asked):
+        await make.eventually(lambda: backend.fanout.readers == 1)
+        sequence = 1
+
+        async def is_unread() -> bool:
+            """More than the systems between us keep, and less than would make the sender wait."""
+            nonlocal sequence
+            for _ in range(5):
+                sequence += 1
+                await seed.publish(make.snapshot(sequence=str(sequence), incomplete_symbols=SYMBOLS))
+            return any(each.transport.get_write_buffer_size() for each in served.connections)
+
+        await make.eventually(is_unread, "bytes that nobody takes")
+        admitted = False
+        await make.eventually(lambda: backend.fanout.readers == 0, "an end of the stream")
+        await make.eventually(lambda: not served.connections, "a connection that is given up")

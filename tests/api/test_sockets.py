@@ -7,6 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import msgspec
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
@@ -437,6 +438,47 @@ async def test_one_caller_has_so_many_sockets_and_operations_and_no_more(
     admit(ANYONE)
     for _ in range(3):
         await open_socket()
+
+
+@pytest.mark.parametrize("route", ["graphql", "rest"])
+async def test_streams_over_http_count_as_operations_of_their_caller(
+    open_socket: Open, admit: Any, limit: Callable[..., None], seed: Seed, make: Make, served: Served,
+    monkeypatch: pytest.MonkeyPatch, route: str,
+) -> None:  # fmt: skip
+    async def request(_headers: object) -> Caller:
+        return MANAGER
+
+    backend, sockets = served.app.state.backend, served.app.state.sockets
+    monkeypatch.setattr(type(backend.admission), "required", property(lambda _: True))
+    monkeypatch.setattr(backend.admission, "request", request, raising=False)
+    monkeypatch.setattr(backend.admission, "still", _stays, raising=False)
+    monkeypatch.setattr(backend.admission, "knows", lambda _headers: True, raising=False)
+    limit(operations_per_caller=2)
+    await seed.write(make.snapshot())
+    admit(MANAGER)
+    socket = await open_socket()
+    await socket.say(subscribe(operation_id="a"))
+    assert (await socket.hear())["type"] == "next"
+
+    def streamed(http: httpx.AsyncClient) -> Any:
+        if route == "rest":
+            return http.stream("GET", "/stream/risk-updates?portfolio_id=p-1")
+        body = {"query": RISK, "variables": {"id": "p-1"}}
+        return http.stream("POST", "/graphql", json=body, headers={"accept": "text/event-stream"})
+
+    async with httpx.AsyncClient(base_url=served.url, timeout=10) as http:
+        async with streamed(http) as first, streamed(http) as second:
+            assert (first.status_code, second.status_code) == (200, 429)
+            assert b"2 operations" in await second.aread()
+            await socket.say(subscribe(operation_id="b"))
+            assert (await socket.hear())["payload"][0]["extensions"]["code"] == "TOO_MANY_OPERATIONS"
+        await make.eventually(lambda: not sockets._streams, "a place that is free again")
+        async with streamed(http) as again:
+            assert again.status_code == 200
+
+
+async def _stays(_caller: Caller) -> bool:
+    return True
 
 
 async def test_a_process_has_so_many_sockets_and_no_more(open_socket: Open, limit: Callable[..., None]) -> None:
