@@ -5,7 +5,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart demo run-generator run-calculator run-api topics up down start stop status logs \
-        redis-cli clean test lint format type-check schema lock check bench
+        redis-cli clean test lint format type-check schema pictures lock check bench
 
 help: ## Show what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,9 +64,10 @@ clean: ## Remove the containers and all they kept, and the checkout's caches
 test: ## Run the tests; what a real Kafka is needed for is skipped where there is none
 	uv run pytest $(ARGS)
 
-lint: ## Style, and who may import whom
+lint: ## Style, who may import whom, and the web pages' style and types
 	uv run ruff check
 	uv run lint-imports
+	uv run pytest --quiet tests/dashboard/test_lint.py
 
 format: ## Put every file into the one format
 	uv run ruff format
@@ -89,7 +90,12 @@ bench: ## Print what is claimed of speed, each figure beside a baseline of the s
 # --- write what is derived ---
 
 schema: ## Write schema.graphql from the code
-	uv run plimsoll schema > schema.graphql
+	@# By way of another file: the pages are built from this one, and an install that finds it empty fails.
+	uv run plimsoll schema > schema.graphql.new
+	mv schema.graphql.new schema.graphql
+
+pictures: ## Take the pictures of the README anew, in Chromium
+	uv run python docs/pictures/take.py
 
 lock: ## Write requirements.lock: every version with its hashes, and no address
 	uv export --quiet --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt \

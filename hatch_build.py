@@ -1,8 +1,9 @@
 """Build the web pages into the wheel, editable or not, as the package `plimsoll_web`.
 
 Nobody needs Node: it comes from PyPI, as a requirement of the build and of nothing else. The sources are copied to a
-temporary directory first, so a checkout gets neither node_modules nor built files; and because the pages are part of
-the wheel, they come back with it from an installer's cache. npm's own hashes decide what may be bundled.
+temporary directory first, so a checkout gets neither node_modules nor built files, and `schema.graphql` beside them,
+which the operations of the pages are typed from; and because the pages are part of the wheel, they come back with it
+from an installer's cache. npm's own hashes decide what may be bundled.
 
 Where no npm registry answers at all, Plimsoll is installed without its pages, and the address where they would be says
 so: the engine and the API are worth having alone. Anything else that fails ends the install. `SKIP_WEB=1` leaves the
@@ -37,7 +38,7 @@ REACH = ("view", "clsx", "name", "--fetch-timeout=10000", "--fetch-retries=1", "
 INSTALL = (
     "ci",
     "--ignore-scripts",
-    "--include=dev",
+    "--omit=dev",
     "--include=optional",
     "--no-audit",
     "--no-fund",
@@ -90,6 +91,7 @@ def node_home() -> Path:
 def build_pages(sources: Path, work: Path, node: Path) -> Path:
     """Copy `sources` to `work`, install what the lock names, build, compress; the folder that holds the pages."""
     shutil.copytree(sources, work, ignore=shutil.ignore_patterns("node_modules", "dist"))
+    shutil.copy(sources.parent / "schema.graphql", work.parent)
     program = node / "node.exe" if os.name == "nt" else node / "bin" / "node"
     npm = [str(program), str(node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
     environ = {**os.environ, "PATH": os.pathsep.join([str(program.parent), os.environ.get("PATH", "")]), "CI": "1"}

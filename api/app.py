@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,6 +23,7 @@ from api.backend import running
 from api.bodies import Bodies
 from api.graphql_http import GraphQLHTTP
 from api.guard import Guard
+from api.negotiation import accepts_html
 from api.rates import RateLimit, Rates
 from api.refusal import GRAPHQL_PATH
 from api.requests import Requests
@@ -30,6 +31,16 @@ from api.shared_streams import SharedStreams
 from api.sockets.endpoint import SocketEndpoint
 from api.sockets.serving import serving
 from plimsoll.settings import Settings
+
+_LINKS = {"name": "Plimsoll", "graphql": "/graphql", "docs": "/docs", "openapi": "/openapi.json", "health": "/health"}
+
+_NO_PAGES = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>Plimsoll</title>
+<h1>Plimsoll is running, without its web pages</h1>
+<p>They are not in this install: <code>SKIP_WEB=1</code> was set, or no npm registry could be reached. To have them:
+<code>uv sync --reinstall-package plimsoll</code>, and start again.</p>
+<p>All else is there: <a href="/docs">the API and its routes</a>, GraphQL by POST to <code>/graphql</code>.</p></html>
+"""
 
 
 class Application(Starlette):
@@ -105,12 +116,12 @@ def create_app(
             Route("/ready", health.ready),
             Route("/metrics", metrics.metrics),
             *pages.routes(),
-            Route("/", _links),
+            Route("/", _home),
         ],
         middleware=[
             Middleware(Bodies),
             Middleware(Guard, origins=settings.allowed_origins, hosts=hosts),
-            Middleware(Admitted),
+            Middleware(Admitted, rates=rates),
             *([Middleware(RateLimit, rates=rates)] if rates else []),
         ],
         exception_handlers=openapi.HANDLED,
@@ -120,11 +131,12 @@ def create_app(
     return app
 
 
-async def _links(_request: Request) -> Response:
-    """Where to look."""
-    return JSONResponse(
-        {"name": "Plimsoll", "graphql": "/graphql", "docs": "/docs", "openapi": "/openapi.json", "health": "/health"}
-    )
+async def _home(request: Request) -> Response:
+    """The dashboard for a browser; for anything else, where to look."""
+    if not accepts_html(request.headers.get("accept", "").encode("latin-1")):
+        return JSONResponse(_LINKS, headers={"vary": "Accept"})
+    headers = {"content-security-policy": pages.DASHBOARD_POLICY, "cache-control": "no-cache", "vary": "Accept"}
+    return HTMLResponse(pages.dashboard_html() or _NO_PAGES, headers=headers)
 
 
 async def _openapi(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""The built web pages, where this install has them: GraphiQL and the assets it loads.
+"""The built web pages, where this install has them: the dashboard, GraphiQL, and the assets they load.
 
 The pages are a package of their own, `plimsoll_web`, made when Plimsoll is installed (`hatch_build.py`) and left out
 with `SKIP_WEB=1`; nothing here knows how they are built. Assets carry a hash of their content in their names, so they
@@ -16,32 +16,48 @@ from pathlib import Path
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Route
 
 PACKAGE = "plimsoll_web"
+ICON_PATH = "/favicon.ico"
+"""Where browsers look for one unasked, and where the pages that are not built point."""
 BASE_PATH = "/pages"
 """Compiled into the pages: `base` in dashboard/vite.config.ts."""
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        # Monaco positions its lines by inline styles.
-        "style-src 'self' 'unsafe-inline'",
-        "font-src 'self' data:",
-        "img-src 'self' data:",
-        "connect-src 'self'",
-        "worker-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
+
+def _policy(*more: str) -> str:
+    """What a page may load: from the host it came from and from no other; `more` is what one of them needs besides."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            *more,
+        )
     )
-)
-"""For whoever serves `graphiql_html`: the page may talk to the host it came from and to no other."""
+
+
+DASHBOARD_POLICY = _policy("style-src 'self'")
+"""For whoever serves `dashboard_html`: not even a style in the page itself."""
+CONTENT_SECURITY_POLICY = _policy("style-src 'self' 'unsafe-inline'", "font-src 'self' data:", "worker-src 'self'")
+"""For whoever serves `graphiql_html`: Monaco positions its lines by inline styles, and works in workers."""
+
+# The same as dashboard/graphiql/icon.svg, which is not in an install without pages.
+ICON = b"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32">
+  <title>Plimsoll</title>
+  <circle cx="16" cy="16" r="10" fill="none" stroke="#3b82c4" stroke-width="3.5" />
+  <path d="M1 16h30" stroke="#3b82c4" stroke-width="3.5" />
+</svg>
+"""
 
 _FOREVER = "public, max-age=31536000, immutable"
 _ASK_AGAIN = "no-cache"
+_FOR_A_DAY = "public, max-age=86400"
 # Stated here, because `mimetypes` asks the machine, and machines differ about .js.
 _CONTENT_TYPES = {
     ".css": "text/css",
@@ -64,10 +80,11 @@ class _Asset:
 
 
 def routes() -> list[BaseRoute]:
-    """The routes of the pages' assets; none where this install has no pages."""
+    """The routes of the icon and of the pages' assets; the icon alone where this install has no pages."""
+    icon = Route(ICON_PATH, _icon, methods=["GET"])
     pages = _pages()
     if pages is None:
-        return []
+        return [icon]
     assets = _assets(pages)
 
     async def asset(request: Request) -> FileResponse:
@@ -76,13 +93,23 @@ def routes() -> list[BaseRoute]:
             raise HTTPException(404, "no such asset; reload the page, it may be older than the server")
         return _response(found, request.headers.get("accept-encoding", ""))
 
-    return [Route(BASE_PATH + "/{path:path}", asset, methods=["GET"], name="pages")]
+    return [icon, Route(BASE_PATH + "/{path:path}", asset, methods=["GET"], name="pages")]
 
 
 def graphiql_html() -> str | None:
     """The GraphiQL page, to be served with `CONTENT_SECURITY_POLICY`; None where this install has no pages."""
     pages = _pages()
     return None if pages is None else (pages / "graphiql" / "index.html").read_text(encoding="utf-8")
+
+
+def dashboard_html() -> str | None:
+    """The dashboard's page, to be served with `DASHBOARD_POLICY`; None where this install has no pages."""
+    pages = _pages()
+    return None if pages is None else (pages / "index.html").read_text(encoding="utf-8")
+
+
+async def _icon(_request: Request) -> Response:
+    return Response(ICON, headers={"cache-control": _FOR_A_DAY}, media_type=_CONTENT_TYPES[".svg"])
 
 
 def _pages() -> Path | None:

@@ -5,6 +5,8 @@ import { dirname, join } from 'node:path'
 
 import type { Plugin } from 'vite'
 
+// Two fonts lie in the styles of a package whose own licence is another one.
+const FONTS = new URL('graphiql/fonts.txt', import.meta.url)
 const NOTICE = /^(licen[cs]e|notice|copying|third-?party-?notices)/i
 
 interface Manifest {
@@ -34,8 +36,9 @@ export function licenses(fileName: string) {
     generateBundle(_options, bundle) {
       for (const part of Object.values(bundle)) if (part.type === 'chunk') part.moduleIds.forEach(add)
       if (packages.size === 0) this.error('no bundled package was met: the licence file would be empty')
-      const source = [...packages.entries()].sort().map(([title, terms]) => `${title}\n${terms}\n`)
-      this.emitFile({ type: 'asset', fileName, source: source.join(`\n${'-'.repeat(80)}\n\n`) })
+      const entries = [...packages.entries()].sort().map(([title, terms]) => `${title}\n${terms}\n`)
+      const source = [...entries, readFileSync(FONTS, 'utf8')].join(`\n${'-'.repeat(80)}\n\n`)
+      this.emitFile({ type: 'asset', fileName, source })
     },
   })
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -62,6 +63,20 @@ def test_every_version_is_exact_and_the_lock_agrees() -> None:
     for name, version in stated.items():
         assert re.fullmatch(r"\d+\.\d+\.\d+", version), name
         assert locked[f"node_modules/{name}"]["version"] == version
+
+
+def test_no_script_calls_npm_which_the_wheel_of_node_brings_as_no_program() -> None:
+    scripts = json.loads((ROOT / "dashboard" / "package.json").read_text(encoding="utf-8"))["scripts"]
+    assert [name for name, command in scripts.items() if re.search(r"\bnp[mx]\b", command)] == []
+
+
+def test_what_a_build_needs_is_in_the_source_distribution_and_in_the_images_context() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    targets = project["tool"]["hatch"]["build"]["targets"]
+    needed = {*targets["wheel"]["packages"], "dashboard", "schema.graphql", "hatch_build.py", "README.md", "LICENSE"}
+    assert needed <= set(targets["sdist"]["only-include"])
+    context = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {f"!{name}" for name in needed} <= set(context)
 
 
 def test_the_pages_ask_no_other_host_for_anything() -> None:
@@ -124,6 +139,7 @@ def test_without_a_registry_the_rest_is_installed_and_the_installer_is_told(
     monkeypatch.setattr(web_build, "run_step", nobody)
     monkeypatch.setattr(web_build, "node_home", lambda: tmp_path / "node")
     (tmp_path / "dashboard").mkdir()
+    (tmp_path / "schema.graphql").touch()
     hook = web_build.WebPages(tmp_path)
     hook.app = SimpleNamespace(display_warning=warned.append)
     build_data: dict[str, Any] = {"force_include": {}, "force_include_editable": {}}

@@ -1,8 +1,8 @@
 // The line above GraphiQL: where one is, the ways to the other pages, how the subscriptions fare, and who is signed in.
 import { type SubmitEvent, useId } from 'react'
-
+import { bearerOf } from '../src/api/token.ts'
 import { useCell } from './cell'
-import { bearerOf, door, signIn, signOut, token } from './session'
+import { door, signIn, signOut, token } from './session'
 import { connection } from './socket'
 
 const SAID_OF = { none: '', live: 'Subscription live', lost: 'Connection lost: trying again' }
@@ -53,6 +53,7 @@ export function SignIn({ reason, onSkip }: { reason: string; onSkip?: () => void
     <form className="sign-in" onSubmit={submit} aria-label="Sign in">
       <p role="alert">{reason ? `The server does not take your token: ${reason}.` : 'This server wants a token.'}</p>
       <label htmlFor={id}>Token</label>
+      {/* biome-ignore lint/a11y/noAutofocus: the form is all that can be done here until there is a token */}
       <input id={id} name="token" type="password" autoComplete="off" spellCheck={false} required autoFocus />
       <button type="submit">Sign in</button>
       {onSkip && (

@@ -24,6 +24,7 @@ function Page() {
   const [examples, setExamples] = useState<ReturnType<typeof examplesOf>>()
   // What was refused is not asked for again before there is another token.
   const mayBegin = !examples && (held !== null || at.state !== 'shut')
+  // biome-ignore lint/correctness/useExhaustiveDependencies: with another token another portfolio may be the riskiest
   useEffect(() => {
     if (!mayBegin) return
     void riskiestPortfolio().then((id) => {

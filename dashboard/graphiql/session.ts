@@ -1,26 +1,21 @@
-// Who asks: the token that the server may want, and whether it lets us in.
-//
-// The token is kept for this browser tab alone, under the name that the dashboard uses as well: in no address, which
-// ends up in logs, and in no storage that outlives the tab. A token that is refused is forgotten.
+// Who asks: the token that the server may want, and whether it lets us in. A token that is refused is forgotten.
+import { cleanToken, token as kept, setToken } from '../src/api/token.ts'
 import { Cell } from './cell'
-
-const KEPT_AS = 'plimsoll.token'
 
 /** `shut`: the server wants a token; where it refused ours, with its reason. */
 export type Door = { readonly state: 'unknown' | 'open' } | { readonly state: 'shut'; readonly reason: string }
 
-export const token = new Cell<string | null>(sessionStorage.getItem(KEPT_AS))
+export const token = new Cell<string | null>(kept() || null)
 export const door = new Cell<Door>({ state: 'unknown' })
 
 export function signIn(pasted: string): void {
-  // People paste what they would send.
-  const bare = pasted.trim().replace(/^Bearer\s+/i, '')
-  sessionStorage.setItem(KEPT_AS, bare)
+  const bare = cleanToken(pasted)
+  setToken(bare)
   token.set(bare)
 }
 
 export function signOut(): void {
-  sessionStorage.removeItem(KEPT_AS)
+  setToken('')
   token.set(null)
 }
 
@@ -63,17 +58,6 @@ export function shown(message: string): Error {
   const error = new Error(message)
   delete error.stack
   return error
-}
-
-/** Whose token it is, for people to recognise: nobody is trusted by it, for nothing is verified here. */
-export function bearerOf(held: string): string {
-  try {
-    const claims = held.split('.')[1]?.replaceAll('-', '+').replaceAll('_', '/') ?? ''
-    const { sub } = JSON.parse(atob(claims)) as { sub?: unknown }
-    return typeof sub === 'string' ? sub : 'somebody'
-  } catch {
-    return 'somebody'
-  }
 }
 
 async function reasonOf(response: Response): Promise<string> {

@@ -9,7 +9,9 @@ export const storage = {
   getItem: (key: string): string | null => localStorage.getItem(key),
   setItem: (key: string, value: string): void => localStorage.setItem(key, withoutHeaders(value)),
   removeItem: (key: string): void => localStorage.removeItem(key),
-  clear: (): void => ours().forEach((key) => localStorage.removeItem(key)),
+  clear: (): void => {
+    for (const key of ours()) localStorage.removeItem(key)
+  },
 }
 
 function ours(): string[] {

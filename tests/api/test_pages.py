@@ -7,6 +7,7 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -16,12 +17,16 @@ from starlette.applications import Starlette
 from api import pages
 from api.schema import schema
 
+if TYPE_CHECKING:
+    from tests.api.conftest import Client
+
 EXAMPLES = sorted((Path(__file__).parents[2] / "dashboard" / "graphiql" / "examples").glob("*.graphql"))
 
 pytestmark = pytest.mark.anyio
 
 SCRIPT = b"console.log('at the load line')\n" * 50
 LICENCES = b"react 19\nLicence: MIT\n"
+DASHBOARD = '<!doctype html><script type="module" src="/pages/assets/graphiql-1a2b.js"></script><plimsoll-app>'
 HTML = '<!doctype html><script type="module" src="/pages/assets/graphiql-1a2b.js"></script>'
 
 
@@ -32,6 +37,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     (root / "assets").mkdir(parents=True)
     (root / "graphiql").mkdir()
     (root / "__init__.py").write_text("", encoding="utf-8")
+    (root / "index.html").write_text(DASHBOARD, encoding="utf-8")
     (root / "graphiql" / "index.html").write_text(HTML, encoding="utf-8")
     (root / "assets" / "graphiql-1a2b.js").write_bytes(SCRIPT)
     (root / "assets" / "graphiql-1a2b.js.gz").write_bytes(gzip.compress(SCRIPT, mtime=0))
@@ -63,8 +69,9 @@ async def _get(path: str, method: str = "GET", **headers: str) -> httpx.Response
 
 @pytest.mark.usefixtures("left_out")
 def test_an_install_without_pages_serves_none_and_says_so() -> None:
-    assert pages.routes() == []
+    assert [each.path for each in pages.routes()] == ["/favicon.ico"]  # type: ignore[attr-defined]
     assert pages.graphiql_html() is None
+    assert pages.dashboard_html() is None
 
 
 def test_a_page_package_that_is_broken_is_an_error_and_not_an_absence(installed: Path) -> None:
@@ -150,8 +157,44 @@ async def test_a_head_request_gets_the_headers_alone() -> None:
     assert int(response.headers["content-length"]) == len(SCRIPT)
 
 
-def test_the_policy_names_no_host_and_allows_no_inline_script() -> None:
-    policy = dict(rule.split(" ", 1) for rule in pages.CONTENT_SECURITY_POLICY.split("; "))
+@pytest.mark.usefixtures("installed")
+async def test_a_browser_is_shown_the_dashboard_under_a_policy_without_any_exception(client: Client) -> None:
+    response = await client.http.get("/", headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert response.text == DASHBOARD
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["content-security-policy"] == pages.DASHBOARD_POLICY
+    assert "unsafe" not in pages.DASHBOARD_POLICY
+    assert response.headers["cache-control"] == "no-cache"
+    assert response.headers["vary"] == "Accept"
+
+
+@pytest.mark.usefixtures("installed")
+async def test_curl_is_still_told_where_to_look(client: Client) -> None:
+    response = await client.http.get("/", headers={"accept": "*/*"})
+    assert response.json()["graphql"] == "/graphql"
+    assert response.headers["vary"] == "Accept"
+
+
+@pytest.mark.usefixtures("left_out")
+async def test_a_browser_is_told_where_pages_are_missing_and_how_to_have_them(client: Client) -> None:
+    response = await client.http.get("/", headers={"accept": "text/html"})
+    assert "uv sync --reinstall-package plimsoll" in response.text
+    assert 'href="/docs"' in response.text
+
+
+@pytest.mark.usefixtures("left_out")
+async def test_the_icon_that_browsers_ask_for_is_there_with_pages_or_without(client: Client) -> None:
+    icon = await client.http.get("/favicon.ico")
+    assert icon.headers["content-type"] == "image/svg+xml"
+    assert icon.content == (EXAMPLES[0].parents[1] / "icon.svg").read_bytes()
+    docs = await client.http.get("/docs")
+    assert 'href="/favicon.ico"' in docs.text
+    assert "img-src 'self'" in docs.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize("stated", [pages.CONTENT_SECURITY_POLICY, pages.DASHBOARD_POLICY])
+def test_the_policies_name_no_host_and_allow_no_inline_script(stated: str) -> None:
+    policy = dict(rule.split(" ", 1) for rule in stated.split("; "))
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["connect-src"] == "'self'"
     assert not any("http" in sources or "*" in sources for sources in policy.values())
