@@ -19,8 +19,10 @@ from nodes import Project, project  # noqa: E402
 
 from embedded.store import find_server  # noqa: E402
 
+# Ended with this folder's last test, and not with the session: it takes a part of a core for as long as it runs.
 
-@pytest.fixture(scope="session")
+
+@pytest.fixture(scope="package")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSystem]:
     """Everything running, with the market moving."""
     if find_server() is None:

@@ -63,12 +63,20 @@ def token(role: str, *options: str) -> str:
 class LiveSystem:
     """Use as a context manager. `url` leads through the proxy, `direct_url` past it; without a proxy they are one.
 
-    `demo` says how large the system is and how quickly its sessions pass.
+    `demo` says how large the system is and how quickly its sessions pass; `settings` are what its programs are told.
     """
 
-    def __init__(self, directory: Path, demo: Demo = FOR_CLIENTS, *, proxied: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        demo: Demo = FOR_CLIENTS,
+        *,
+        proxied: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._directory = directory
         self._demo = demo
+        self._settings = settings or {}
         self._proxied = proxied
         self._port = free_port()
         self._commands = programs(demo, self._port, directory / "recovery")
@@ -79,7 +87,7 @@ class LiveSystem:
         with ExitStack() as stack:
             broker = stack.enter_context(EmbeddedBroker.start())
             store = stack.enter_context(EmbeddedStore.start(self._directory))
-            self._environ = environment(os.environ, broker.address, store.url)
+            self._environ = environment({**os.environ, **self._settings}, broker.address, store.url)
             stack.callback(self._start("producer").stop)
             self._engine = self._start("engine")
             stack.callback(self._engine.stop)
@@ -145,6 +153,11 @@ class LiveSystem:
             yield url
         finally:
             api.stop()
+
+    @property
+    def brokers(self) -> str:
+        """Where producers other than the API connect to."""
+        return self._environ["KAFKA_BROKERS"]
 
     # --- asking --------------------------------------------------------------------------------------------------
 

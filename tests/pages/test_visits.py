@@ -23,7 +23,7 @@ CAUSES = {
 
 @pytest.mark.parametrize(("trouble", "cause"), CAUSES.items(), ids=range(1, len(CAUSES) + 1))
 def test_trouble_is_noticed_until_it_is_expected(visit: Visitor, trouble: str, cause: str) -> None:
-    page = visit("/graphql", bypass_csp=True)
+    page = visit("/docs", bypass_csp=True)
     assert visit.troubles() == []
     page.evaluate(f"() => {{ {cause} }}")
     until(lambda: any(re.search(trouble, each) for each in visit.troubles()), trouble, show=visit.account)
@@ -32,7 +32,7 @@ def test_trouble_is_noticed_until_it_is_expected(visit: Visitor, trouble: str, c
 
 
 def test_axe_finds_what_is_wrong_and_is_told_what_is_not_ours(visit: Visitor, axe: Axe) -> None:
-    page = visit("/graphql")
+    page = visit("/docs", bypass_csp=True)
     page.set_content("<html lang=en><title>T</title><main><h1>H</h1><img id=bare src='data:,'></main>")
     assert "image-alt (critical)" in axe(page)[0]
     assert axe(page, theirs={"image-alt": "#bare"}) == []

@@ -11,10 +11,10 @@ import re
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
-from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, Request
+from playwright.sync_api import BrowserContext, ConsoleMessage, Error, Page, Request, ViewportSize
 
 SAID_MAX = 200
 """Lines of a console that are kept, the newest: enough to see what led to a failure."""
@@ -38,15 +38,26 @@ class Visitor:
 
     def __call__(self, address: str = "/", **options: Any) -> Page:
         """Open a path of the demo, or a whole address. The options are those of Playwright's `new_context`."""
+        # The plugin gives every context a viewport of its own, and takes no second one.
+        viewport = options.pop("viewport", None)
         context = self._new_context(**options)
         context.set_default_timeout(SECONDS_MAX * 1000)
-        return self.open(context, address)
+        return self.open(context, address, viewport)
 
-    def open(self, context: BrowserContext, address: str) -> Page:
-        """Open one more page in a context that there is, as another tab."""
+    def open(
+        self,
+        context: BrowserContext,
+        address: str,
+        viewport: ViewportSize | None = None,
+        *,
+        until: Literal["load", "commit"] = "load",
+    ) -> Page:
+        """Open one more page in a context that there is, as another tab; wait `until` it is there, or on its way."""
         page, whole = context.new_page(), urljoin(self._url, address)
+        if viewport is not None:
+            page.set_viewport_size(viewport)
         self._watch(page, urlsplit(whole).netloc)
-        page.goto(whole)
+        page.goto(whole, wait_until=until)
         return page
 
     def expect(self, *patterns: str) -> None:
