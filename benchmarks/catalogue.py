@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from benchmarks import fanout, poison, queries, recovery, soak, sockets, ticks, updates
+from benchmarks import fanout, pages, poison, queries, recovery, soak, sockets, ticks, updates
 from benchmarks.measuring import Stuck
 from benchmarks.report import Row, row
 from benchmarks.servers import ROOT, environment, running
@@ -164,6 +164,12 @@ def run_sockets(sizes: Sizes, _broker: str, directory: Path | None) -> Result:
     return Result(sockets.rows(figures), figures)
 
 
+def run_pages(sizes: Sizes, _broker: str, directory: Path | None) -> Result:
+    """The dashboard in a real browser, at rest and at 2,000 changes a second; and twenty of them on one API process."""
+    figures = pages.measure(sizes.socket_seconds, directory)
+    return Result(pages.rows(figures), {name: told._asdict() for name, told in figures._asdict().items()})
+
+
 RUNS: dict[str, Callable[[Sizes, str, Path | None], Result]] = {
     "kernel": run_kernel,
     "updates": run_updates,
@@ -174,5 +180,6 @@ RUNS: dict[str, Callable[[Sizes, str, Path | None], Result]] = {
     "queries": run_queries,
     "fanout": run_fanout,
     "sockets": run_sockets,
+    "pages": run_pages,
 }
 """In the order in which `all` runs them."""

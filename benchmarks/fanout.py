@@ -88,19 +88,19 @@ def _answers(url: str, child: Child) -> bool:
 
 
 def _fill(redis_url: str, portfolios: Sequence[Sequence[str]]) -> None:
-    template = _snapshot()
+    template = snapshot()
     with connect(redis_url, seconds=30.0) as client:
         # A server that is not as quick as what is published is to be measured, and not to be cut off by Redis.
         client.config_set("client-output-buffer-limit", "pubsub 0 0 0")
         for number, ids in enumerate(portfolios):
             for portfolio_id in ids:
-                snapshot = msgspec.structs.replace(
+                stored = msgspec.structs.replace(
                     template, portfolio_id=portfolio_id, advisor_id=f"advisor-{number}", sequence="1"
                 )
-                client.set(keys.risk(portfolio_id), encode(snapshot))
+                client.set(keys.risk(portfolio_id), encode(stored))
 
 
-def _snapshot() -> RiskSnapshot:
+def snapshot() -> RiskSnapshot:
     """One with a value in every field, about as long as the engine's."""
     text = {"sequence": "1", "method": "filtered_historical", "scenario_set_id": "0123456789abcdef"}
     texts = {"portfolio_id", "advisor_id", "client_id", "var_95_scenario_date"}

@@ -18,8 +18,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from graphql import parse, validate
 
-from benchmarks import asker, catalogue, measuring, records
+from api.schema import schema
+from benchmarks import asker, catalogue, measuring, moving, pages, records
 from benchmarks.load import latency_of
 from benchmarks.measuring import Sample, Steady, Stuck
 from benchmarks.records import PortfolioLog
@@ -316,3 +318,20 @@ def test_each_tick_waited_until_the_first_message_that_knows_of_it() -> None:
 def test_a_subscriber_that_met_no_new_tick_is_an_error_and_no_latency() -> None:
     with pytest.raises(Stuck, match="no snapshot"):
         latency_of(np.empty((0, 4), np.int64), np.empty((0, 2), np.int64), from_ns=0)
+
+
+# --- pages ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [("batches", "rows"), ("rows",)])
+def test_a_dashboard_without_a_browser_asks_what_the_page_asks(names: tuple[str, ...]) -> None:
+    text = pages.operation(*names)
+    assert validate(schema._schema, parse(text)) == []
+    assert "...Row" in text
+
+
+def test_portfolios_that_move_are_of_every_risk_and_stand_with_their_advisors() -> None:
+    made = moving.portfolios(200, 8)
+    assert len({each.portfolio_id for each in made}) == 200
+    assert [each.advisor_id for each in made] == sorted(f"advisor-{number * 8 // 200}" for number in range(200))
+    assert {min(2, (each.risk_number or 0) // 34) for each in made} == {0, 1, 2}
