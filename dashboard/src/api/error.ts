@@ -8,6 +8,11 @@ export class ApiError extends Error {
     this.code = code
   }
 
+  /** What was thrown while something was asked, as an error that can be told. */
+  static of(failed: unknown): ApiError {
+    return failed instanceof ApiError ? failed : new ApiError(String(failed), 'UNREADABLE')
+  }
+
   /** Whether the viewer has to sign in, or to sign in again. */
   get wantsSignIn(): boolean {
     return this.code === 'UNAUTHENTICATED'

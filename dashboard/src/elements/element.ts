@@ -117,7 +117,7 @@ export class Polled<Result> implements ReactiveController, Asked<Result> {
     } catch (failed) {
       if (asking.signal.aborted) return
       this.waiting = false
-      this.error = failed instanceof ApiError ? failed : new ApiError(String(failed), 'UNREADABLE')
+      this.error = ApiError.of(failed)
     }
     this.host.requestUpdate()
   }

@@ -90,10 +90,7 @@ export class Feed {
       this.error = null
     } catch (failed) {
       if (reading.signal.aborted) return
-      this.fail(
-        failed instanceof ApiError ? failed : new ApiError(String(failed), 'UNREADABLE'),
-        () => void this.readAll(),
-      )
+      this.fail(ApiError.of(failed), () => void this.readAll())
     }
     this.hooks.changed()
   }

@@ -40,7 +40,6 @@ export class Model {
   signIn: string | null = null
   /** Grows with each viewer: what elements know of the one before is not for the next. */
   viewer = 0
-  readonly openedMs = Date.now()
   private readonly clock = new ServerClock()
   private readonly listeners = new Set<(heard: Heard) => void>()
   private frame = 0
@@ -166,7 +165,6 @@ export class Model {
     this.forget()
     this.feed.restart()
     void this.poll()
-    void this.pollAdvisor()
     this.tell('rows')
     this.tell('state')
   }
@@ -269,7 +267,7 @@ export class Model {
       this.firmError = null
     } catch (failed) {
       if (signal.aborted) return
-      this.firmError = failed instanceof ApiError ? failed : new ApiError(String(failed), 'UNREADABLE')
+      this.firmError = ApiError.of(failed)
     }
     this.tell('state')
   }
@@ -288,7 +286,7 @@ export class Model {
       this.advisorError = advisor ? null : new ApiError(`advisor ${advisorId} has no portfolios`, 'NOT_FOUND')
     } catch (failed) {
       if (signal.aborted) return
-      this.advisorError = failed instanceof ApiError ? failed : new ApiError(String(failed), 'UNREADABLE')
+      this.advisorError = ApiError.of(failed)
     }
     this.tell('state')
   }

@@ -98,7 +98,7 @@ export class ShockForm extends Element {
       answer.data = (await this.model.client.ask(ShockDocument, variables)).shock
       answer.atMs = Date.now()
     } catch (failed) {
-      answer.error = failed instanceof ApiError ? failed : new ApiError(String(failed), 'UNREADABLE')
+      answer.error = ApiError.of(failed)
     }
     // A later question has its own answer.
     if (this.answer === answer) this.requestUpdate()
