@@ -10,6 +10,7 @@ Jobs are a JSON list of `Job`, carried out side by side; what is printed is a li
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import sys
 import time
@@ -20,9 +21,11 @@ import msgspec
 import numpy as np
 import uvloop
 
-from benchmarks.measuring import cpu_seconds
+from benchmarks.measuring import Stuck, cpu_seconds
 
 WARM_UP_SECONDS = 1.0
+PATIENCE_SECONDS = 20.0
+"""How long beyond its time a job waits for its first answer: a slow server is slow, and not without a figure."""
 
 
 class Question(msgspec.Struct):
@@ -66,6 +69,7 @@ class _Asking:
         self.expected = [each.expected.encode() for each in job.questions]
         self.next = 0
         self.took: list[float] = []
+        self.some = asyncio.Event()
         self.wrong = 0
         self.first_wrong = ""
         self.free: list[_Connection] = []
@@ -74,6 +78,7 @@ class _Asking:
     def answered(self, index: int, began: float, answer: bytes) -> None:
         """Check an answer and note its time."""
         self.took.append(time.perf_counter() - began)
+        self.some.set()
         if not answer.startswith(b"HTTP/1.1 200") or self.expected[index] not in answer:
             self.wrong += 1
             self.first_wrong = self.first_wrong or answer[:2_000].decode(errors="replace")
@@ -154,7 +159,7 @@ def _request(question: Question) -> bytes:
 
 
 async def ask(job: Job) -> Told:
-    """Carry out a job."""
+    """Carry out a job. Raises `Stuck` where no question was answered in all its time."""
     asking = _Asking(job)
     loop = asyncio.get_running_loop()
     made = [
@@ -163,10 +168,15 @@ async def ask(job: Job) -> Told:
     pacing = asyncio.create_task(asking.pace()) if job.rate else None
     await asyncio.sleep(WARM_UP_SECONDS)
     asking.took.clear()
+    asking.some.clear()
     began, cpu = time.perf_counter(), cpu_seconds([job.pid])
     await asyncio.sleep(job.seconds)
-    took, seconds = np.array(asking.took or [np.nan]) * 1e3, time.perf_counter() - began
-    spent = cpu_seconds([job.pid]) - cpu
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asking.some.wait(), PATIENCE_SECONDS)
+    seconds, spent = time.perf_counter() - began, cpu_seconds([job.pid]) - cpu
+    if not asking.took:
+        raise Stuck(f"no answer within {seconds:.1f} s. {asking.first_wrong}".strip())
+    took = np.array(asking.took) * 1e3
     if pacing is not None:
         pacing.cancel()
     for transport, _ in made:
@@ -183,7 +193,11 @@ def main(path: str) -> None:
     async def ask_all() -> list[Told]:
         return list(await asyncio.gather(*(ask(job) for job in jobs)))
 
-    print(msgspec.json.encode(uvloop.run(ask_all())).decode(), flush=True)
+    try:
+        told = uvloop.run(ask_all())
+    except Stuck as stuck:
+        sys.exit(str(stuck))
+    print(msgspec.json.encode(told).decode(), flush=True)
 
 
 if __name__ == "__main__":

@@ -158,6 +158,42 @@ def test_the_asker_counts_every_answer_that_is_not_the_one_expected() -> None:
     assert told.wrong > told.requests / 2 - 1
 
 
+@linux
+def test_the_asker_waits_for_a_server_slower_than_its_time() -> None:
+    silence = asker.WARM_UP_SECONDS + 0.4
+
+    async def asked() -> asker.Told:
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            await asyncio.sleep(silence)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nright")
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        return await asker.ask(asker.Job(port, os.getpid(), 1, 0.05, 0.0, [asker.Question("/", None, "right")]))
+
+    told = asyncio.run(asked())
+    assert (told.requests, told.wrong) == (1, 0)
+    assert told.p50_ms >= silence * 1e3
+    assert told.seconds > 0.05
+
+
+@linux
+def test_the_asker_says_so_where_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asker, "PATIENCE_SECONDS", 0.1)
+
+    async def asked() -> None:
+        async def say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            await reader.read()
+
+        server = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        await asker.ask(asker.Job(port, os.getpid(), 1, 0.05, 0.0, [asker.Question("/", None, "right")]))
+
+    with pytest.raises(Stuck, match="no answer within"):
+        asyncio.run(asked())
+
+
 def test_every_benchmark_is_in_the_readme() -> None:
     readme = (ROOT / "benchmarks" / "README.md").read_text(encoding="utf-8")
     assert [name for name in catalogue.RUNS if f"`{name}`" not in readme] == []
