@@ -88,3 +88,17 @@ class Unavailable(PlimsollError):
         super().__init__(f"{dependency} is unavailable: {detail}")
         self.dependency = dependency
         self.detail = detail
+
+
+class Refused(Unavailable):
+    """Kafka or Redis answers and does not let us in: waiting does not help. Correct what the text names.
+
+    `what` says so in a few words without any names, for those who only need to know that it is not their doing.
+    """
+
+    lasting = True
+
+    def __init__(self, dependency: str, what: str, detail: str) -> None:
+        super().__init__(dependency, detail)
+        self.args = (f"{dependency} refuses us, {what}: {detail}",)
+        self.what = what

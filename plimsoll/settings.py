@@ -3,17 +3,21 @@
 Only a `__main__` or the command line calls `load`. A key that is unknown or cannot be read stops the process and is
 named: a setting that is silently ignored is worse than none. `KAFKA_BROKERS`, `REDIS_URL` and `LOG_LEVEL` carry no
 prefix because older installations set them; all else is `PLIMSOLL_*`.
+
+A secret may lie in a file of its own, as Docker and Kubernetes mount them: `REDIS_URL_FILE` names the file that holds
+`REDIS_URL`. It is read once, at the start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from plimsoll import transport
 from plimsoll.errors import BadSetting
 
 _PREFIX = "PLIMSOLL_"
@@ -26,6 +30,8 @@ TOKEN_SECRET_SIZE_MIN = 32
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _CLIENTS_OWN = frozenset({"PLIMSOLL_TOKEN"})
 """What the examples of clients sign in with: it may stand in the same shell, and is nobody's setting."""
+_FILE = "_FILE"
+"""After the key of any secret: the file that holds it, as Docker and Kubernetes mount secrets."""
 _FOREIGN_IN_DOTENV = ("COMPOSE_", "DOCKER_")
 """Docker Compose reads the same `.env`; its keys are not ours to judge."""
 
@@ -121,11 +127,30 @@ def _path(text: str) -> str:
 def _redis_url(text: str) -> str:
     try:
         parts = urlsplit(text)
-    except ValueError:
-        raise ValueError("not a URL") from None  # the reason would quote the password
+        _ = parts.port
+    except ValueError:  # its reason would quote the password
+        raise ValueError("not a URL (in a password, / is written %2F, @ %40, # %23, ? %3F and % %25)") from None
     if parts.scheme not in ("redis", "rediss", "unix"):
         # The URL may hold a password, so only its scheme is quoted.
         raise ValueError(f"scheme {parts.scheme!r} is none of redis, rediss, unix")
+    if parts.fragment or any(option.startswith("ssl_") for option in parts.query.split("&")):
+        # redis-py would let them outdo what we tell it, and switch the verification of certificates off.
+        raise ValueError("neither # nor options that begin with ssl_ have a place in it; PLIMSOLL_REDIS_CA names a CA")
+    return text
+
+
+def _security(text: str) -> str:
+    if text == "SASL_PLAINTEXT":
+        raise ValueError(
+            "SASL_PLAINTEXT sends what passwords are found out by without encryption, and a broker on this machine may "
+            "send us on to any other: use SASL_SSL"
+        )
+    return _one_of("PLAINTEXT", "SSL", "SASL_SSL")(text)
+
+
+def _word(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("it holds a line break or another character that cannot be printed")
     return text
 
 
@@ -183,7 +208,7 @@ def _setting(key: str, default: str, read: Callable[[str], Any], about: str, *, 
     return field(
         default_factory=lambda: read(default),
         repr=not secret,
-        metadata={"key": key, "default": default, "read": read, "about": about},
+        metadata={"key": key, "default": default, "read": read, "about": about, "secret": secret},
     )
 
 
@@ -197,6 +222,40 @@ class Settings:
     redis_url: str = _setting(
         "REDIS_URL", "redis://127.0.0.1:6379/0", _redis_url, "Redis or Valkey, one node", secret=True
     )
+    kafka_security: str = _setting(
+        "PLIMSOLL_KAFKA_SECURITY",
+        "PLAINTEXT",
+        _security,
+        "PLAINTEXT, SSL, or SASL_SSL, which signs in; certificates and host names are always verified",
+    )
+    kafka_sasl_mechanism: str = _setting(
+        "PLIMSOLL_KAFKA_SASL_MECHANISM",
+        "SCRAM-SHA-512",
+        _one_of("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"),
+        "How SASL_SSL signs in: SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN",
+    )
+    kafka_username: str = _setting("PLIMSOLL_KAFKA_USERNAME", "", _word, "Whom SASL_SSL signs in as")
+    kafka_password: str = _setting("PLIMSOLL_KAFKA_PASSWORD", "", _word, "Their password", secret=True)
+    kafka_ca: str = _setting(
+        "PLIMSOLL_KAFKA_CA",
+        "",
+        _path,
+        "PEM file of the CA that brokers' certificates are trusted by; empty: the system's",
+    )
+    kafka_certificate: str = _setting(
+        "PLIMSOLL_KAFKA_CERTIFICATE", "", _path, "PEM file of the certificate that brokers are shown, for mutual TLS"
+    )
+    kafka_key: str = _setting("PLIMSOLL_KAFKA_KEY", "", _path, "PEM file of that certificate's key, not encrypted")
+    redis_ca: str = _setting(
+        "PLIMSOLL_REDIS_CA",
+        "",
+        _path,
+        "PEM file of a CA that Redis's certificate (rediss://) is trusted by, besides the system's",
+    )
+    redis_certificate: str = _setting(
+        "PLIMSOLL_REDIS_CERTIFICATE", "", _path, "PEM file of the certificate that Redis is shown, for mutual TLS"
+    )
+    redis_key: str = _setting("PLIMSOLL_REDIS_KEY", "", _path, "PEM file of that certificate's key, not encrypted")
     log_level: str = _setting("LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING or ERROR")
     window_ms: int = _setting(
         "PLIMSOLL_WINDOW_MS",
@@ -413,25 +472,59 @@ def documented() -> list[SettingDoc]:
     return [SettingDoc(f.metadata["key"], f.metadata["default"], f.metadata["about"]) for f in fields(Settings)]
 
 
+def secret_files() -> dict[str, str]:
+    """What names a file in place of a secret -> the secret's key: `REDIS_URL_FILE` -> `REDIS_URL`."""
+    return {f"{f.metadata['key']}{_FILE}": f.metadata["key"] for f in fields(Settings) if f.metadata["secret"]}
+
+
 def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
     """Read the environment, and beneath it a `.env` file where there is one. Raises `BadSetting` naming the key."""
     known = {f.metadata["key"]: f for f in fields(Settings)}
-    stated = {
-        **_read_dotenv(dotenv, known),
-        **{k: v for k, v in environ.items() if k in known or (k.startswith(_PREFIX) and k not in _CLIENTS_OWN)},
-    }
+    understood = (*known, *secret_files())
+    above = {k: v for k, v in environ.items() if k in understood or (k.startswith(_PREFIX) and k not in _CLIENTS_OWN)}
+    stated = _with_secrets(above, ())
+    stated = {**_with_secrets(_read_dotenv(dotenv, understood), stated), **stated}
     values = {}
     for key, text in stated.items():
         if key not in known:
-            raise BadSetting(key, f"no such setting; the known ones are {', '.join(known)}")
+            raise BadSetting(key, f"no such setting; the known ones are {', '.join(understood)}")
         try:
             values[known[key].name] = known[key].metadata["read"](text)
         except ValueError as error:
             raise BadSetting(key, str(error)) from None
-    return Settings(**values)
+    settings = Settings(**values)
+    transport.check(settings)
+    return settings
 
 
-def _read_dotenv(path: Path | None, known: Mapping[str, object]) -> dict[str, str]:
+def _with_secrets(stated: Mapping[str, str], outdone: Collection[str]) -> dict[str, str]:
+    """What one place states, with the contents of files in place of their names; those of `outdone` are not read."""
+    files = secret_files()
+    told = {key: text for key, text in stated.items() if key not in files}
+    for file_key, key in files.items():
+        path = stated.get(file_key)
+        if not path or key in outdone:
+            continue
+        if told.get(key):
+            raise BadSetting(file_key, f"{key} is stated as well: leave one of them out")
+        told[key] = _secret_in(path, file_key)
+    return told
+
+
+def _secret_in(path: str, file_key: str) -> str:
+    """What a file holds, without the line break that editors leave at its end."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        raise BadSetting(file_key, f"{path} cannot be read ({reason}): name a file that this user may read") from None
+    secret = text.removesuffix("\n").removesuffix("\r")
+    if not secret:
+        raise BadSetting(file_key, f"{path} is empty: it has to hold the secret and nothing else")
+    return secret
+
+
+def _read_dotenv(path: Path | None, known: Collection[str]) -> dict[str, str]:
     """`KEY=value` lines; comments, blank lines, `export` and matching quotes are understood, nothing else is."""
     if path is None or not path.is_file():
         return {}

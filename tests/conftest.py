@@ -39,9 +39,8 @@ _NO_FAILURE = (None, 0, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
 
 def pytest_configure(config: pytest.Config) -> None:
     """Take every setting out of the environment, so that nothing inherits one by accident."""
-    ours = [
-        key for key in os.environ if key in ("KAFKA_BROKERS", "REDIS_URL", "LOG_LEVEL") or key.startswith("PLIMSOLL_")
-    ]
+    without_prefix = ("KAFKA_BROKERS", "REDIS_URL", "REDIS_URL_FILE", "LOG_LEVEL")
+    ours = [key for key in os.environ if key in without_prefix or key.startswith("PLIMSOLL_")]
     config.stash[_OUTSIDE] = {key: os.environ.pop(key) for key in ours}
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from plimsoll.errors import BadSetting
 from plimsoll.risk.methods import RELIVE
-from plimsoll.settings import Settings, documented, load
+from plimsoll.settings import Settings, documented, load, secret_files
 
 KEYS = [each.key for each in documented()]
 
@@ -77,6 +77,22 @@ WRONG = [
     ("REDIS_URL", ""),
     ("REDIS_URL", "http://store:6379"),
     ("REDIS_URL", "redis://[::1"),
+    ("REDIS_URL", "redis://user:pass/word@store:6379/0"),
+    ("REDIS_URL", "rediss://store:6379/0?ssl_cert_reqs=none"),
+    ("REDIS_URL", "rediss://store:6379/0?db=1&ssl_check_hostname=False"),
+    ("REDIS_URL", "redis://store:6379/0#1"),
+    ("PLIMSOLL_KAFKA_SECURITY", "SASL_PLAINTEXT"),
+    ("PLIMSOLL_KAFKA_SECURITY", "TLS"),
+    ("PLIMSOLL_KAFKA_SECURITY", ""),
+    ("PLIMSOLL_KAFKA_SASL_MECHANISM", "GSSAPI"),
+    ("PLIMSOLL_KAFKA_USERNAME", "two\tnames"),
+    ("PLIMSOLL_KAFKA_PASSWORD", "\0"),
+    ("PLIMSOLL_KAFKA_CA", "\0"),
+    ("PLIMSOLL_KAFKA_CERTIFICATE", "\0"),
+    ("PLIMSOLL_KAFKA_KEY", "\0"),
+    ("PLIMSOLL_REDIS_CA", "\0"),
+    ("PLIMSOLL_REDIS_CERTIFICATE", "\0"),
+    ("PLIMSOLL_REDIS_KEY", "\0"),
     ("LOG_LEVEL", "LOUD"),
     ("PLIMSOLL_WINDOW_MS", "5"),
     ("PLIMSOLL_WINDOW_MS", "1001"),
@@ -216,6 +232,62 @@ def test_a_refused_secret_is_not_told_and_a_taken_one_is_not_shown() -> None:
     taken = load({"PLIMSOLL_TOKEN_SECRET": 3 * SECRET, "REDIS_URL": f"redis://:{SECRET}@store:6379/0"})
     assert taken.token_secret == 3 * SECRET
     assert SECRET not in repr(taken)
+
+
+# --- secrets in files -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_secret_may_lie_in_a_file_of_its_own(tmp_path: Path, end: str) -> None:
+    file = tmp_path / "url"
+    file.write_bytes(f"redis://engine:{SECRET} @store:6379/0{end}".encode())
+    assert load({"REDIS_URL_FILE": str(file)}).redis_url == f"redis://engine:{SECRET} @store:6379/0"
+
+
+def test_every_secret_may_and_nothing_else() -> None:
+    assert set(secret_files().values()) == {"REDIS_URL", "PLIMSOLL_KAFKA_PASSWORD", "PLIMSOLL_TOKEN_SECRET"}
+    with pytest.raises(BadSetting, match="PLIMSOLL_WINDOW_MS_FILE: no such setting"):
+        load({"PLIMSOLL_WINDOW_MS_FILE": "window"})
+
+
+def test_a_secret_that_the_environment_states_outdoes_a_file_that_dotenv_names(dotenv: Path) -> None:
+    dotenv.write_text("REDIS_URL_FILE=nowhere\n", encoding="utf-8")
+    assert load({"REDIS_URL": "redis://store:6379/1"}, dotenv).redis_url == "redis://store:6379/1"
+
+
+def test_a_file_that_the_environment_names_outdoes_a_secret_in_dotenv(dotenv: Path, tmp_path: Path) -> None:
+    dotenv.write_text("REDIS_URL=redis://other:6379/1\n", encoding="utf-8")
+    (tmp_path / "url").write_text("redis://store:6379/1", encoding="utf-8")
+    assert load({"REDIS_URL_FILE": str(tmp_path / "url")}, dotenv).redis_url == "redis://store:6379/1"
+
+
+@pytest.mark.parametrize(
+    ("contents", "reason"),
+    [
+        (None, "cannot be read .No such file or directory.: name a file that this user may read"),
+        (b"\xff\xfe", "cannot be read .it is no UTF-8 text."),
+        (b"\n", "is empty: it has to hold the secret and nothing else"),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_refused(tmp_path: Path, contents: bytes | None, reason: str) -> None:
+    file = tmp_path / "secret"
+    if contents is not None:
+        file.write_bytes(contents)
+    with pytest.raises(BadSetting, match=f"^PLIMSOLL_TOKEN_SECRET_FILE: .*{reason}"):
+        load({"PLIMSOLL_TOKEN_SECRET_FILE": str(file)})
+
+
+def test_a_secret_is_stated_once(tmp_path: Path) -> None:
+    told = {"REDIS_URL": "redis://store:6379/1", "REDIS_URL_FILE": str(tmp_path)}
+    with pytest.raises(BadSetting, match=r"^REDIS_URL_FILE: REDIS_URL is stated as well: leave one of them out"):
+        load(told)
+
+
+def test_what_a_secret_file_holds_is_not_told_when_it_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text(SECRET, encoding="utf-8")
+    with pytest.raises(BadSetting) as refused:
+        load({"PLIMSOLL_TOKEN_SECRET_FILE": str(tmp_path / "secret")})
+    assert SECRET not in str(refused.value)
 
 
 # --- what is right ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,307 @@
+"""How we reach Kafka and Redis: settings in, what each client library wants to be told out.
+
+Every client in the programs is made of a `Kafka` or a `Redis` from here, so that none can forget to encrypt or to sign
+in. Certificates and host names are verified wherever there is TLS, and nothing switches that off. Kafka's passwords are
+sent through TLS alone: a broker may send a client on to any other host, so that even one on this machine is no reason
+to send them in the open.
+
+The libraries are not imported here. What their errors mean is told apart by codes and names: a server that is *away* is
+waited for; one that answers and *refuses* us is met with the same answer tomorrow, and a person has to be told.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from plimsoll.errors import BadSetting, Refused
+
+if TYPE_CHECKING:
+    from plimsoll.settings import Settings
+
+_RIGHTS = "docs/SECURITY.md says which it needs"
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Paths of PEM files: the CA that is trusted, and the certificate and key that we show. Empty: none."""
+
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    def context(self) -> ssl.SSLContext:
+        """What Python's TLS is told. Raises `OSError` where a file cannot be read or used."""
+        context = ssl.create_default_context(cafile=self.ca or None)
+        if self.certificate:
+            # Without an answer OpenSSL would ask for the passphrase of a key on the terminal.
+            context.load_cert_chain(self.certificate, self.key, password=lambda: "")
+        return context
+
+    def check(self, prefix: str) -> None:
+        """Raises `BadSetting` where they cannot be used; `prefix` is what their settings' keys begin with."""
+        if bool(self.certificate) != bool(self.key):
+            stated, missing = ("CERTIFICATE", "KEY") if self.certificate else ("KEY", "CERTIFICATE")
+            raise BadSetting(f"{prefix}_{stated}", f"useless without {prefix}_{missing}: state both, or neither")
+        for name, files, wanted in (
+            ("CA", Files(ca=self.ca), "a PEM file of the authority's certificates"),
+            ("CERTIFICATE", Files("", self.certificate, self.key), "PEM files of a certificate and its unlocked key"),
+        ):
+            try:
+                if files != Files():
+                    files.context()
+            except (OSError, ValueError) as error:
+                path = files.ca or f"{files.certificate} with {files.key}"
+                reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+                raise BadSetting(f"{prefix}_{name}", f"{path} cannot be used ({reason}): name {wanted}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Kafka:
+    """The brokers, and how they are spoken to. As text it is the brokers alone."""
+
+    brokers: str
+    security: str = "PLAINTEXT"
+    mechanism: str = "SCRAM-SHA-512"
+    username: str = ""
+    password: str = field(default="", repr=False)
+    files: Files = Files()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Kafka:
+        """As the settings have it."""
+        return cls(
+            settings.kafka_brokers,
+            settings.kafka_security,
+            settings.kafka_sasl_mechanism,
+            settings.kafka_username,
+            settings.kafka_password,
+            Files(settings.kafka_ca, settings.kafka_certificate, settings.kafka_key),
+        )
+
+    def __str__(self) -> str:
+        return self.brokers
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it is spoken to through TLS."""
+        return self.security.endswith("SSL")
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether a name and a password are sent."""
+        return self.security.startswith("SASL")
+
+    def librdkafka(self) -> dict[str, Any]:
+        """Configuration of confluent-kafka's clients: `Consumer({**kafka.librdkafka(), ...})`."""
+        told: dict[str, Any] = {"bootstrap.servers": self.brokers}
+        if self.encrypted:
+            stated = {
+                "ssl.ca.location": self.files.ca,
+                "ssl.certificate.location": self.files.certificate,
+                "ssl.key.location": self.files.key,
+            }
+            told |= {
+                "security.protocol": self.security,
+                "enable.ssl.certificate.verification": True,
+                "ssl.endpoint.identification.algorithm": "https",
+                **{key: path for key, path in stated.items() if path},
+            }
+        if self.signs_in:
+            told |= {
+                "sasl.mechanism": self.mechanism,
+                "sasl.username": self.username,
+                "sasl.password": self.password,
+            }
+        return told
+
+    def aiokafka(self) -> dict[str, Any]:
+        """Arguments of aiokafka's clients: `AIOKafkaProducer(**kafka.aiokafka(), ...)`."""
+        told: dict[str, Any] = {"bootstrap_servers": self.brokers.split(",")}
+        if self.encrypted:
+            told |= {"security_protocol": self.security, "ssl_context": self.files.context()}
+        if self.signs_in:
+            told |= {
+                "sasl_mechanism": self.mechanism,
+                "sasl_plain_username": self.username,
+                "sasl_plain_password": self.password,
+            }
+        return told
+
+    def refusal(self, error: object) -> Refused | None:
+        """What an error of either library says, where it says that we are not let in; else None."""
+        code, text = _kafka_code(error), _kafka_text(error)
+        if code in _KAFKA_SIGN_IN and not any(word in text.lower() for word in _PASSING_WORDS):
+            return Refused(
+                "Kafka",
+                "our sign-in is not taken",
+                f"at {self} as {self.username!r} by {self.mechanism} ({text}): correct PLIMSOLL_KAFKA_USERNAME, "
+                "PLIMSOLL_KAFKA_PASSWORD or PLIMSOLL_KAFKA_SASL_MECHANISM",
+            )
+        if code in _KAFKA_RIGHTS:
+            return Refused(
+                "Kafka", "our user may not do this", f"{self.username or 'ANONYMOUS'} at {self} ({text}): {_RIGHTS}"
+            )
+        if code == _KAFKA_SSL or isinstance(error, BaseException):
+            what = _tls_refusal(text if code == _KAFKA_SSL else _tls_text(error))
+            if what:
+                return Refused("Kafka", what, f"at {self} ({text}): {_tls_remedy('PLIMSOLL_KAFKA', 'KAFKA_BROKERS')}")
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Redis:
+    """The store, and how it is spoken to. As text it is host and port: the URL may hold a password."""
+
+    url: str = field(repr=False)
+    files: Files = Files()
+
+    @classmethod
+    def of(cls, settings: Settings) -> Redis:
+        """As the settings have it."""
+        return cls(settings.redis_url, Files(settings.redis_ca, settings.redis_certificate, settings.redis_key))
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.url)
+        return parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether it is spoken to through TLS."""
+        return urlsplit(self.url).scheme == "rediss"
+
+    @property
+    def username(self) -> str:
+        """Whom we sign in as; `default` is what Redis calls whoever names nobody."""
+        return urlsplit(self.url).username or "default"
+
+    def redis_py(self) -> dict[str, Any]:
+        """Arguments of redis-py's `from_url`, URL and all: `Redis.from_url(**store.redis_py(), ...)`."""
+        if not self.encrypted:
+            return {"url": self.url}
+        return {
+            "url": self.url,
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,
+            "ssl_ca_certs": self.files.ca or None,
+            "ssl_certfile": self.files.certificate or None,
+            "ssl_keyfile": self.files.key or None,
+        }
+
+    def refusal(self, error: BaseException) -> Refused | None:
+        """What an error of redis-py says, where it says that we are not let in; else None."""
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if kinds & {"AuthenticationError", "AuthorizationError"}:
+            remedy = "correct the name and the password in REDIS_URL"
+            return Refused("Redis", "our sign-in is not taken", f"at {self} as {self.username!r} ({error}): {remedy}")
+        # A script that may do less than it tries fails with another name, and says so in its text.
+        if "NoPermissionError" in kinds or ("ResponseError" in kinds and "NOPERM" in str(error)):
+            return Refused("Redis", "our user may not do this", f"{self.username} at {self} ({error}): {_RIGHTS}")
+        if what := _tls_refusal(_tls_text(error)):
+            return Refused("Redis", what, f"at {self} ({error}): {_tls_remedy('PLIMSOLL_REDIS', 'REDIS_URL')}")
+        return None
+
+    def said(self, error: BaseException) -> str:
+        """An error of a store that is away, and what may be meant where it hung up without a word."""
+        hung_up = "closed by server" in str(error) or "reset by peer" in str(error)
+        if hung_up and not self.encrypted:
+            return f"{error} (where this port speaks TLS, REDIS_URL has to begin with rediss://)"
+        return str(error)
+
+
+def check(settings: Settings) -> None:
+    """Refuse what contradicts itself or names files that cannot be used. Raises `BadSetting`."""
+    _check_kafka(Kafka.of(settings))
+    redis = Redis.of(settings)
+    if not redis.encrypted:
+        _refuse_files(
+            "PLIMSOLL_REDIS", redis.files, "REDIS_URL does not begin with rediss://: let it, or leave this out"
+        )
+    redis.files.check("PLIMSOLL_REDIS")
+
+
+def _check_kafka(kafka: Kafka) -> None:
+    stated = {"PLIMSOLL_KAFKA_USERNAME": kafka.username, "PLIMSOLL_KAFKA_PASSWORD": kafka.password}
+    security = f"PLIMSOLL_KAFKA_SECURITY={kafka.security}"
+    for key, value in stated.items():
+        if kafka.signs_in and not value:
+            others = ", or PLIMSOLL_KAFKA_PASSWORD_FILE" if key.endswith("PASSWORD") else ""
+            raise BadSetting(key, f"{security} signs in, so state it{others}")
+        if value and not kafka.signs_in:
+            raise BadSetting(key, f"{security} does not sign in: make that SASL_SSL, or leave this out")
+    if not kafka.encrypted:
+        _refuse_files(
+            "PLIMSOLL_KAFKA", kafka.files, f"{security} has no TLS: make that SSL or SASL_SSL, or leave this out"
+        )
+    kafka.files.check("PLIMSOLL_KAFKA")
+
+
+def _refuse_files(prefix: str, files: Files, reason: str) -> None:
+    for name, path in (("CA", files.ca), ("CERTIFICATE", files.certificate), ("KEY", files.key)):
+        if path:
+            raise BadSetting(f"{prefix}_{name}", reason)
+
+
+# --- what errors say --------------------------------------------------------------------------------------------------
+
+_KAFKA_SSL = -181
+_KAFKA_SIGN_IN = {-169, 33, 34, 58}
+"""librdkafka's own, then the protocol's: mechanism not offered, not expected here, and name or password wrong."""
+_KAFKA_RIGHTS = {29, 30, 31, 53}
+"""Of topics, groups, the cluster, transactions."""
+_PASSING_WORDS = ("transport failure", "timed out", "disconnected")
+"""A broker that goes away while we sign in has not refused us."""
+
+
+def _kafka_code(error: object) -> int | None:
+    """The number of an error of confluent-kafka (wrapped or not) or of aiokafka; None for any other."""
+    inner = _inner(error)
+    code = getattr(inner, "code", None)
+    # An `OSError` has a number too, which is the system's and not the protocol's.
+    found = code() if callable(code) else None if isinstance(inner, OSError) else getattr(inner, "errno", None)
+    return found if isinstance(found, int) else None
+
+
+def _kafka_text(error: object) -> str:
+    inner = _inner(error)
+    told = getattr(inner, "str", None)
+    return str(told()) if callable(told) else str(inner)
+
+
+def _inner(error: object) -> object:
+    """What confluent-kafka's exception is wrapped around."""
+    wrapped = error.args[0] if isinstance(error, Exception) and error.args else None
+    return wrapped if hasattr(wrapped, "code") else error
+
+
+def _tls_text(error: object) -> str:
+    """What Python's TLS says beneath an error; empty where it was not that."""
+    return next((f"{each.reason} {each}" for each in _causes(error) if isinstance(each, ssl.SSLError)), "")
+
+
+def _causes(error: object) -> Iterator[BaseException]:
+    while isinstance(error, BaseException):
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _tls_refusal(text: str) -> str:
+    """What is wrong, from the words of OpenSSL; empty where it may pass by itself."""
+    words = text.lower().replace("_", " ")
+    if "certificate verify failed" in words or "could not be verified" in words:
+        return "its certificate is not trusted"
+    if "alert" in words and ("certificate" in words or "unknown ca" in words):
+        return "our certificate is not taken"
+    if "wrong version number" in words or "plaintext broker listener" in words:
+        return "it does not speak TLS at this port"
+    return ""
+
+
+def _tls_remedy(prefix: str, address: str) -> str:
+    return (
+        f"name the CA of its certificate in {prefix}_CA and a host that stands in it in {address}; "
+        f"what it wants to see of us are {prefix}_CERTIFICATE and {prefix}_KEY"
+    )
