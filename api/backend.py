@@ -31,6 +31,7 @@ from api.telemetry import Telemetry
 from api.tracing import spans_to
 from api.updates import SEED_MAX, Updates
 from api.views import NoUpdates, OwnEngineState, OwnFollow, OwnListing, OwnStore, OwnSummary
+from plimsoll import transport
 from plimsoll.settings import Settings
 
 _CANCEL_AGAIN_SECONDS = 0.6
@@ -110,12 +111,13 @@ class Backend:
 
 def assemble(settings: Settings, clock: Callable[[], int]) -> Backend:
     """All parts, connected to one another and to nothing else yet. Needs a running event loop. Raises `BadSetting`."""
-    redis = connect(settings.redis_url)
+    at = transport.Redis.of(settings)
+    redis = connect(at)
     store = SnapshotStore(redis)
     listing = Listing(redis)
     engine = EngineState(store, settings.stale_seconds, clock)
-    publisher = Publisher(settings.kafka_brokers, settings.replication_factor)
-    fanout = Fanout(settings.redis_url, is_stale=engine.stale_now)
+    publisher = Publisher(transport.Kafka.of(settings), settings.replication_factor)
+    fanout = Fanout(at, is_stale=engine.stale_now)
     terms = Terms.of(settings)
     sets = ScenarioSets(store, terms.choice.model)
     admission = Admission.of(settings, clock)

@@ -28,7 +28,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from api.pubsub import Line, Reply, opened
-from plimsoll import keys
+from plimsoll import keys, transport
 from plimsoll.errors import BadMessage, Unavailable
 from plimsoll.messages import Moved, RiskBatch, RiskSnapshot, decode
 
@@ -242,14 +242,15 @@ class Fanout:
 
     def __init__(
         self,
-        redis_url: str,
+        at: transport.Redis,
         jitter: Callable[[], float] = random.random,
         is_stale: Callable[[], bool] = lambda: False,
     ) -> None:
         # No retries of its own: a connection that comes back by itself comes back with a silent gap.
         self._redis: Redis = Redis.from_url(
-            redis_url, retry=Retry(NoBackoff(), 0), socket_connect_timeout=QUIET_SECONDS, health_check_interval=0
+            **at.redis_py(), retry=Retry(NoBackoff(), 0), socket_connect_timeout=QUIET_SECONDS, health_check_interval=0
         )
+        self._at = at
         self._jitter = jitter
         self._is_stale = is_stale
         self._channels: dict[str, _Channel] = {}
@@ -313,7 +314,10 @@ class Fanout:
                     await self._converse()
                 except* (RedisError, OSError, TimeoutError) as failed:
                     # Once for each outage: what follows is the same news.
-                    _log.log(logging.DEBUG if failures else logging.WARNING, "no subscriber: %s", failed.exceptions[0])
+                    error = failed.exceptions[0]
+                    level = logging.ERROR if (refused := self._at.refusal(error)) else logging.WARNING
+                    said = refused or self._at.said(error)
+                    _log.log(logging.DEBUG if failures else level, "no subscriber: %s", said)
                 self.connected, self._line = False, None
                 lasted = asyncio.get_running_loop().time() - began
                 failures = 0 if lasted > QUIET_SECONDS else failures + 1

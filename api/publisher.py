@@ -15,11 +15,13 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError
 
 from api.tracing import kafka_headers
-from plimsoll.errors import Unavailable
+from plimsoll.errors import Refused, Unavailable
 from plimsoll.topics import ALL, Topic
+from plimsoll.transport import Kafka
 
 ACKNOWLEDGED_WITHIN_SECONDS = 5.0
 PROBE_SECONDS = 5.0
@@ -46,13 +48,15 @@ class Acknowledged:
 class Publisher:
     """Publishes records. `run` it as long as the process lives."""
 
-    def __init__(self, brokers: str, replication_factor: int) -> None:
-        self._brokers = brokers
+    def __init__(self, kafka: Kafka, replication_factor: int) -> None:
+        self._kafka = kafka
         self._replication_factor = replication_factor
         self._producer: AIOKafkaProducer | None = None
         self._started = asyncio.Event()
         self._in_flight = asyncio.Semaphore(IN_FLIGHT_MAX)
         self.connected = False
+        self.refused: Refused | None = None
+        """Why the brokers do not let us in; None where they do, or where none answers."""
 
     async def publish(self, topic: Topic, key: str, value: bytes, partition: int | None = None) -> Acknowledged:
         """Send one record and wait until all replicas have it. Raises `Unavailable`.
@@ -70,6 +74,10 @@ class Publisher:
                 await self._started.wait()
                 return list(await asyncio.gather(*(self._send(topic, key, value, partition) for key, value in records)))
         except _AWAY as error:
+            if refused := self._kafka.refusal(error) or self.refused:
+                # The names are for the log: whoever asks has only to know that it is not their doing.
+                self._note(refused)
+                raise Unavailable("Kafka", f"{refused.what}; the server's log says more") from error
             self.connected = False
             raise Unavailable(
                 "Kafka", "it acknowledged nothing in time; the update may yet arrive, so look before you repeat it"
@@ -81,6 +89,7 @@ class Publisher:
             sent = await self._producer.send_and_wait(
                 topic.name, value, key=key.encode(), partition=partition, headers=kafka_headers()
             )
+        self._note(None)
         self.connected = True
         return Acknowledged(topic.name, sent.partition, sent.offset)
 
@@ -94,7 +103,9 @@ class Publisher:
                 except _AWAY as error:
                     # Once: what follows is the same news.
                     level = logging.WARNING if delay == _RETRY_SECONDS_FIRST else logging.DEBUG
-                    _log.log(level, "Kafka at %s does not answer: %s", self._brokers, error)
+                    self._note(await self._refusal(error))
+                    if self.refused is None:
+                        _log.log(level, "Kafka at %s does not answer: %s", self._kafka, error)
                     await asyncio.sleep(delay)
                     delay = min(RETRY_SECONDS_MAX, 2 * delay)
             while True:
@@ -105,7 +116,7 @@ class Publisher:
 
     async def _connect(self) -> None:
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._brokers,
+            **self._kafka.aiokafka(),
             client_id="plimsoll-api",
             acks="all",
             enable_idempotence=True,
@@ -119,12 +130,13 @@ class Publisher:
             await self._stop(producer)
             raise
         self._producer = producer
+        self._note(None)
         self.connected = True
         self._started.set()
 
     async def _create_missing_topics(self) -> None:
         """A broker that makes topics by itself makes them with the wrong number of partitions."""
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._brokers, client_id="plimsoll-api")
+        admin = AIOKafkaAdminClient(**self._kafka.aiokafka(), client_id="plimsoll-api")
         try:
             await admin.start()
             known = await admin.list_topics()
@@ -145,8 +157,21 @@ class Publisher:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._producer.client.fetch_all_metadata()
             self.connected = True
-        except _AWAY:
+        except _AWAY as error:
             self.connected = False
+            self._note(await self._refusal(error))
+
+    async def _refusal(self, error: Exception) -> Refused | None:
+        """Why a broker does not let us in; None where it is not that. Without TLS nobody is asked who they are."""
+        if refused := self._kafka.refusal(error):
+            return refused
+        return await self._kafka.knock(create_conn) if self._kafka.encrypted else None
+
+    def _note(self, refused: Refused | None) -> None:
+        """Remember whether we are refused, and say it once."""
+        if refused is not None and (self.refused is None or self.refused.detail != refused.detail):
+            _log.error("%s", refused)
+        self.refused = refused
 
     async def _stop(self, producer: AIOKafkaProducer | None) -> None:
         if producer is not None:

@@ -7,6 +7,7 @@ writes all the while.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
@@ -16,12 +17,13 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from api.gather import Strings
-from plimsoll import keys
+from plimsoll import keys, transport
 from plimsoll.errors import Unavailable
+from plimsoll.logs import AtMostEvery
 from plimsoll.messages import (
     AdvisorPnl,
     BacktestRecord,
@@ -41,6 +43,8 @@ CONNECTIONS_MAX = 32
 HISTORY_MAX = 10_000
 """Points of one answer, and more than the engine keeps."""
 
+_refused_log = logging.getLogger(f"{__name__}.refused")
+_refused_log.addFilter(AtMostEvery(seconds=10.0))
 _TIMEOUT_SECONDS = 5.0
 _NANOSECONDS_PER_MS = 1_000_000
 _AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
@@ -53,10 +57,10 @@ class RiskFigures(msgspec.Struct, gc=False):
     risk_number: int | None
 
 
-def connect(redis_url: str) -> Redis:
+def connect(at: transport.Redis) -> Redis:
     """A client for this process. Nothing is opened yet, so a store that is away is met at the first read."""
     pool = BlockingConnectionPool.from_url(
-        redis_url,
+        **at.redis_py(),
         max_connections=CONNECTIONS_MAX,
         timeout=_TIMEOUT_SECONDS,
         socket_timeout=_TIMEOUT_SECONDS,
@@ -73,7 +77,11 @@ async def reaching_redis() -> AsyncIterator[None]:
     """Turn every way in which Redis can be away into `Unavailable`."""
     try:
         yield
-    except _AWAY as error:
+    except (*_AWAY, NoPermissionError) as error:
+        if what := transport.redis_refuses(error):
+            # The names are for the log: whoever asks has only to know that it is not their doing.
+            _refused_log.error("Redis refuses us, %s: %s (docs/SECURITY.md)", what, error)
+            raise Unavailable("Redis", f"{what}; the server's log says more") from error
         raise Unavailable("Redis", f"{type(error).__name__}; answers return by themselves when it is back") from error
 
 

@@ -27,6 +27,7 @@ from embedded.child import Child
 from embedded.store import EmbeddedStore, connect, free_port
 from plimsoll import keys
 from plimsoll.messages import RiskSnapshot, RiskTolerance, encode
+from plimsoll.transport import Redis
 
 SOCKETS = 1_000
 EVENTS_PER_SECOND = 5.0
@@ -89,7 +90,7 @@ def _answers(url: str, child: Child) -> bool:
 
 def _fill(redis_url: str, portfolios: Sequence[Sequence[str]]) -> None:
     template = snapshot()
-    with connect(redis_url, seconds=30.0) as client:
+    with connect(Redis(redis_url), seconds=30.0) as client:
         # A server that is not as quick as what is published is to be measured, and not to be cut off by Redis.
         client.config_set("client-output-buffer-limit", "pubsub 0 0 0")
         for number, ids in enumerate(portfolios):

@@ -19,6 +19,7 @@ from benchmarks.fanout import snapshot
 from embedded.store import connect
 from plimsoll import keys, processes
 from plimsoll.messages import RiskBatch, RiskSnapshot, encode
+from plimsoll.transport import Redis
 
 STEP_SECONDS = 0.05
 NUMBERS = np.arange(5, 99)
@@ -91,7 +92,7 @@ def main() -> None:
     """Fill the store, say so, and move."""
     processes.end_with_parent()
     redis_url, count, advisors, rate = sys.argv[1:]
-    with connect(redis_url, seconds=30.0) as client:
+    with connect(Redis(redis_url), seconds=30.0) as client:
         snapshots = portfolios(int(count), int(advisors))
         fill(client, snapshots)
         print("filled", flush=True)

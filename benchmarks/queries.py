@@ -31,6 +31,7 @@ from benchmarks.servers import ROOT, environment, python
 from embedded.child import Child
 from embedded.store import EmbeddedStore, connect, free_port
 from plimsoll.messages import RiskSnapshot
+from plimsoll.transport import Redis
 
 PORTFOLIOS = 1_000
 CONNECTIONS = 16
@@ -88,7 +89,7 @@ def measure(rounds: int, seconds: float) -> Figures:
     """Start everything, load it in turn, `rounds` times. Raises `Differs` where an answer was wrong."""
     home = Path(tempfile.mkdtemp(prefix="plimsoll-bench-"))
     try:
-        with EmbeddedStore.start(home) as store, connect(store.url, seconds=30.0) as client:
+        with EmbeddedStore.start(home) as store, connect(Redis(store.url), seconds=30.0) as client:
             serving, loading = _cores()
             os.sched_setaffinity(store.pid, loading)
             known = seed(client, PORTFOLIOS)

@@ -35,6 +35,7 @@ from plimsoll import keys, messages, processes, topics
 from plimsoll.errors import Unavailable
 from plimsoll.messages import Heartbeat
 from plimsoll.topics import Topic
+from plimsoll.transport import Kafka, Redis
 
 ROOT = Path(__file__).parents[1]
 RUN_KAFKA = ROOT / "tests" / "integration" / "kafka" / "run.py"
@@ -61,7 +62,7 @@ class Servers:
 
     def client(self) -> redis.Redis:
         """A client of the store."""
-        return connect(self.store.url, seconds=30.0)
+        return connect(Redis(self.store.url), seconds=30.0)
 
     def empty_store(self) -> None:
         """As after `FLUSHALL`."""
@@ -104,7 +105,7 @@ def running(broker: str, directory: Path | None = None) -> Iterator[Servers]:
         is_real = process.name == "kafka"
         name = _kafka_name() if is_real else "embedded broker (librdkafka's mock, in memory)"
         if is_real:
-            ensure_topics(address, replication_factor=1)
+            ensure_topics(Kafka(address), replication_factor=1)
         with EmbeddedStore.start(home) as store:
             servers = Servers(address, name, is_real, process, store, home)
             wait_for(servers.has_topics, "topics with leaders", 30.0)

@@ -13,14 +13,14 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
 import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from embedded.store import connect
-from plimsoll import keys, settings
+from plimsoll import keys, settings, transport
 from plimsoll.errors import BadSetting, PlimsollError, Unavailable
 
 EMBEDDED_PORTFOLIOS_MAX = 20_000
@@ -57,7 +57,10 @@ class Demo:
 
 def check(demo: Demo, environ: Mapping[str, str], dotenv: Path | None = None) -> None:
     """Refuse what cannot work before anything is started. Raises `PlimsollError`."""
-    settings.load(environ, dotenv)
+    for flag, key, value in (("--kafka", "KAFKA_BROKERS", demo.kafka), ("--redis", "REDIS_URL", demo.redis)):
+        if value is not None:
+            _check_setting(flag, key, value)
+    told = settings.load({**environ, **servers(demo, demo.kafka, demo.redis)}, dotenv)
     if demo.kafka is None and not 1 <= demo.portfolios <= EMBEDDED_PORTFOLIOS_MAX:
         raise BadSetting(
             "--portfolios",
@@ -65,14 +68,11 @@ def check(demo: Demo, environ: Mapping[str, str], dotenv: Path | None = None) ->
             "keeps; for more point --kafka at a real one",
         )
     _check_session(demo.first_session)
-    for flag, key, value in (("--kafka", "KAFKA_BROKERS", demo.kafka), ("--redis", "REDIS_URL", demo.redis)):
-        if value is not None:
-            _check_setting(flag, key, value)
     _check_port(demo.port)
     if demo.kafka is not None:
-        _check_kafka(demo.kafka)
+        _check_kafka(transport.Kafka.of(told))
     if demo.redis is not None:
-        _check_redis(demo.redis, log_is_empty=demo.kafka is None)
+        _check_redis(transport.Redis.of(told), log_is_empty=demo.kafka is None)
 
 
 def programs(demo: Demo, port: int, recovery: Path) -> dict[str, list[str]]:
@@ -98,9 +98,24 @@ def programs(demo: Demo, port: int, recovery: Path) -> dict[str, list[str]]:
     return {name: [sys.executable, "-m", name, *options] for name, options in arguments.items()}
 
 
-def environment(environ: Mapping[str, str], kafka: str, redis_url: str, dotenv: Path | None = None) -> dict[str, str]:
-    """What the programs find in their environment: the demo's servers, its window, and whatever the caller set."""
-    stated = settings.load(environ, dotenv)
+def servers(demo: Demo, kafka: str | None, redis_url: str | None) -> dict[str, str]:
+    """The settings that lead to the demo's servers, and nowhere else. An embedded one knows neither TLS nor users."""
+    embedded = [] if demo.kafka else ["PLIMSOLL_KAFKA_"]
+    embedded += [] if demo.redis else ["PLIMSOLL_REDIS_"]
+    defaults = {each.key: each.default for each in settings.documented()}
+    plain = {key: text for key, text in defaults.items() if key.startswith(tuple(embedded))}
+    return {
+        **plain,
+        # An empty one names no file; what it would name is stated here.
+        **{file: "" for file, key in settings.secret_files().items() if key in (*plain, "REDIS_URL")},
+        "KAFKA_BROKERS": kafka or defaults["KAFKA_BROKERS"],
+        "REDIS_URL": redis_url or defaults["REDIS_URL"],
+    }
+
+
+def environment(environ: Mapping[str, str], reached: Mapping[str, str], dotenv: Path | None = None) -> dict[str, str]:
+    """What the programs find in their environment: `reached`, the demo's window, and whatever the caller set."""
+    stated = settings.load({**environ, **reached}, dotenv)
     # The environment outdoes `.env`, so a window stated there must not be overruled by ours.
     window_ms = _WINDOW_MS if stated.window_ms == settings.Settings().window_ms else stated.window_ms
     # Nobody asks a demo's engine for its health, and a port that is taken would be an error for nothing.
@@ -109,8 +124,7 @@ def environment(environ: Mapping[str, str], kafka: str, redis_url: str, dotenv: 
         "PLIMSOLL_WINDOW_MS": str(window_ms),
         "PLIMSOLL_HEALTH_PORT": str(health_port),
         **environ,
-        "KAFKA_BROKERS": kafka,
-        "REDIS_URL": redis_url,
+        **reached,
         "PYTHONUNBUFFERED": "1",
         # A folder named `engine` where the caller stands is not our engine.
         "PYTHONSAFEPATH": "1",
@@ -156,24 +170,31 @@ def _check_port(port: int) -> None:
             raise PortTaken(port) from None
 
 
-def _check_kafka(brokers: str) -> None:
+def _check_kafka(kafka: transport.Kafka) -> None:
+    heard = transport.Heard(kafka)
+    quiet: dict[str, Any] = {"log_level": 0, "error_cb": heard}
+    client = AdminClient({**kafka.librdkafka(), **quiet})
     try:
-        AdminClient({"bootstrap.servers": brokers, "log_level": 2}).list_topics(timeout=REACH_SECONDS)
+        client.list_topics(timeout=REACH_SECONDS)
     except KafkaException as error:
-        raise Unavailable(f"Kafka at {brokers}", f"{error.args[0].str()}; start it or correct --kafka") from None
+        client.poll(0)
+        why = heard.why(error)
+        if why.lasting:
+            raise why from None
+        raise Unavailable(f"Kafka at {kafka}", f"{error.args[0].str()}; start it or correct --kafka") from None
 
 
-def _check_redis(url: str, *, log_is_empty: bool) -> None:
-    parts = urlsplit(url)
-    where = f"{parts.hostname or 'localhost'}:{parts.port or 6379}" if parts.scheme != "unix" else parts.path
+def _check_redis(store: transport.Redis, *, log_is_empty: bool) -> None:
     try:
-        with connect(url, REACH_SECONDS) as client:
+        with connect(store, REACH_SECONDS) as client:
             held = client.zcard(keys.by_risk())
     except (redis.RedisError, OSError) as error:
-        raise Unavailable(f"Redis at {where}", f"{error}; start it or correct --redis") from None
+        if refused := store.refusal(error):
+            raise refused from None
+        raise Unavailable(f"Redis at {store}", f"{store.said(error)}; start it or correct --redis") from None
     if held and log_is_empty:
         raise BadSetting(
             "--redis",
-            f"{where} holds the risk of {held} portfolios, which the embedded broker's empty log cannot continue; "
+            f"{store} holds the risk of {held} portfolios, which the embedded broker's empty log cannot continue; "
             "name an empty database (such as redis://host:6379/1), or add --kafka",
         )

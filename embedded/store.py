@@ -23,6 +23,7 @@ from redis.retry import Retry
 
 from embedded.child import Child
 from plimsoll.errors import Unavailable
+from plimsoll.transport import Redis
 
 _WHO = "the embedded store"
 _PORT_TRIES = 5
@@ -94,10 +95,10 @@ def free_port() -> int:
         return port
 
 
-def connect(url: str, seconds: float) -> redis.Redis:
+def connect(store: Redis, seconds: float) -> redis.Redis:
     """A client that waits at most so long for a connection or an answer, and asks once."""
     return redis.Redis.from_url(
-        url, socket_connect_timeout=seconds, socket_timeout=seconds, retry=Retry(NoBackoff(), 0)
+        **store.redis_py(), socket_connect_timeout=seconds, socket_timeout=seconds, retry=Retry(NoBackoff(), 0)
     )
 
 
@@ -157,7 +158,7 @@ def _options(port: int, home: Path) -> list[str]:
 def _answers(child: Child, port: int) -> bool:
     """Wait until this very server answers. False when it has ended; raises `Unavailable` when time is up."""
     deadline = time.monotonic() + _START_SECONDS
-    with connect(f"redis://127.0.0.1:{port}", seconds=0.25) as client:
+    with connect(Redis(f"redis://127.0.0.1:{port}"), seconds=0.25) as client:
         while time.monotonic() < deadline:
             if child.exit_code() is not None:
                 return False

@@ -33,7 +33,7 @@ from embedded.broker import EmbeddedBroker
 from embedded.child import Child, stop_all
 from embedded.demo import Demo, PortTaken
 from embedded.store import EmbeddedStore, connect, free_port
-from plimsoll import keys, topics
+from plimsoll import keys, settings, topics, transport
 from plimsoll.errors import BadSetting, PlimsollError
 
 READY_SECONDS = 60.0
@@ -136,7 +136,7 @@ def _start(
         children.append(store.child)
         redis_url = store.url
         say(f"store on {redis_url} (embedded: nothing is kept)")
-    environment = demo_module.environment(environ, kafka, redis_url, dotenv)
+    environment = demo_module.environment(environ, demo_module.servers(demo, kafka, redis_url), dotenv)
     clients: list[Child] = []
     stack.callback(_stop_clients, clients, stop, say)
     for name, command in programs(demo, port, directory / "recovery").items():
@@ -145,7 +145,9 @@ def _start(
         log = directory / f"{name}.log"
         clients.append(Child.start(name, command, environ=environment, log=log, when_parent_dies=dies))
         say(f"{name} started")
-    return _Running(demo, port, kafka, redis_url, [*children, *clients], stop, say)
+    told = settings.load(environment, dotenv)
+    reached = transport.Kafka.of(told), transport.Redis.of(told)
+    return _Running(demo, port, *reached, [*children, *clients], stop, say)
 
 
 def _stop_clients(clients: list[Child], stop: StopRequest, say: _Progress) -> None:
@@ -160,8 +162,8 @@ class _Running:
 
     demo: Demo
     port: int
-    kafka: str
-    redis_url: str
+    kafka: transport.Kafka
+    store: transport.Redis
     children: list[Child]
     stop: StopRequest
     say: _Progress
@@ -172,7 +174,7 @@ class _Running:
         answered, settled = False, float("inf")
         while not self.stop.asked:
             _fail_if_dead(self.children)
-            portfolios, now = _active_portfolios(self.port, self.redis_url), time.monotonic()
+            portfolios, now = _active_portfolios(self.port, self.store), time.monotonic()
             if portfolios is not None and not answered:
                 answered = True
                 self.say("api answers")
@@ -205,7 +207,7 @@ class _Running:
         """Find the first station that has not done its part: producer, then engine, then API."""
         if not _has_portfolios(self.kafka):
             name, lacking = "producer", "has published no portfolio"
-        elif not _with_risk(self.redis_url):
+        elif not _with_risk(self.store):
             name, lacking = "engine", "has written no risk"
         else:
             name, lacking = "api", "does not tell the risk that is in the store"
@@ -219,7 +221,7 @@ def _fail_if_dead(children: list[Child]) -> None:
             raise StationFailed(f"{child.name} ended with exit code {code}; its last lines:\n{child.tail()}")
 
 
-def _active_portfolios(port: int, redis_url: str) -> int | None:
+def _active_portfolios(port: int, store: transport.Redis) -> int | None:
     """How many portfolios the API knows the risk of; None while it does not answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=1.0)
     try:
@@ -227,7 +229,7 @@ def _active_portfolios(port: int, redis_url: str) -> int | None:
         answer = connection.getresponse()
         if answer.status == HTTPStatus.UNAUTHORIZED:
             # It has sign-in and we have nothing to sign in with. It answers, and reads what we can count ourselves.
-            return _with_risk(redis_url)
+            return _with_risk(store)
         health = json.loads(answer.read())
         return int(health["active_portfolios"])
     except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
@@ -236,8 +238,8 @@ def _active_portfolios(port: int, redis_url: str) -> int | None:
         connection.close()
 
 
-def _has_portfolios(kafka: str) -> bool:
-    consumer = Consumer({"bootstrap.servers": kafka, "group.id": "plimsoll-demo", "log_level": 2})
+def _has_portfolios(kafka: transport.Kafka) -> bool:
+    consumer = Consumer({**kafka.librdkafka(), "group.id": "plimsoll-demo", "log_level": 2})
     topic = topics.PORTFOLIO_UPDATES
     try:
         return any(
@@ -250,9 +252,9 @@ def _has_portfolios(kafka: str) -> bool:
         consumer.close()
 
 
-def _with_risk(redis_url: str) -> int:
+def _with_risk(store: transport.Redis) -> int:
     try:
-        with connect(redis_url, seconds=1.0) as client:
+        with connect(store, seconds=1.0) as client:
             return int(client.zcard(keys.by_risk()))
     except redis.RedisError:
         return 0

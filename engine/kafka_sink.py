@@ -22,6 +22,7 @@ from engine.window import Window
 from plimsoll import topics
 from plimsoll.errors import PlimsollError, Unavailable
 from plimsoll.messages import DeadLetter, encode
+from plimsoll.transport import Heard, Kafka
 
 log = logging.getLogger(__name__)
 
@@ -40,10 +41,10 @@ class KafkaSink(FixedPartitionedSink[Window, None]):
     """Where snapshots and dead letters are published."""
 
     def __init__(
-        self, brokers: str, name: str, drain: Drain, *, vitals: Vitals | None = None, saves: bool = True
+        self, kafka: Kafka, name: str, drain: Drain, *, vitals: Vitals | None = None, saves: bool = True
     ) -> None:
         """`saves`: whether epochs are saved, and so wait for Kafka; without, every start is from the log."""
-        self.brokers = brokers
+        self.kafka = kafka
         self.saves = saves
         self.name = name
         self.drain = drain
@@ -55,18 +56,23 @@ class KafkaSink(FixedPartitionedSink[Window, None]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> KafkaWriter:
-        return KafkaWriter(producer(self.brokers), self.drain, self.vitals, saves=self.saves)
+        heard = Heard(self.kafka)
+        return KafkaWriter(producer(self.kafka, heard), self.drain, self.vitals, saves=self.saves, heard=heard)
 
     @override
     def part_fn(self, item_key: str) -> int:
         return 0
 
 
-def producer(brokers: str, *, reports_all: bool = False) -> Producer:
-    """An idempotent producer that never gives a record up by itself; it reports refusals, or all that happened."""
+def producer(kafka: Kafka, heard: Heard | None = None, *, reports_all: bool = False) -> Producer:
+    """An idempotent producer that never gives a record up by itself; it reports refusals, or all that happened.
+
+    `heard` is told what it says of its connections.
+    """
     return Producer(
         {
-            "bootstrap.servers": brokers,
+            **kafka.librdkafka(),
+            "error_cb": heard or Heard(kafka),
             "enable.idempotence": True,
             "compression.type": "lz4",
             "linger.ms": 5,
@@ -92,8 +98,17 @@ def _letter(letter: DeadLetter) -> dict[str, Any]:
 class KafkaWriter(StatefulSinkPartition[Window, None]):
     """One producer. `snapshot` is Bytewax's last call before an epoch commits: there it waits for every delivery."""
 
-    def __init__(self, client: Producer, drain: Drain, vitals: Vitals | None = None, *, saves: bool = True) -> None:
+    def __init__(
+        self,
+        client: Producer,
+        drain: Drain,
+        vitals: Vitals | None = None,
+        *,
+        saves: bool = True,
+        heard: Heard | None = None,
+    ) -> None:
         self._client = client
+        self._heard = heard
         self._saves = saves
         self._drain = drain
         self._vitals = vitals or Vitals("")
@@ -152,8 +167,12 @@ class KafkaWriter(StatefulSinkPartition[Window, None]):
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._refused is None:
             self._refused = f"{message.topic()}: {error.str()}"
+            if self._heard is not None:
+                self._heard(error)
 
     def _check(self) -> None:
+        if self._heard is not None and self._heard.refused is not None:
+            raise self._heard.refused
         if self._refused is not None:
             raise DeliveryFailed(f"Kafka refused a record of {self._refused}")
 

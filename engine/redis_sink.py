@@ -36,6 +36,7 @@ from plimsoll import keys, topics
 from plimsoll.errors import Unavailable
 from plimsoll.logs import AtMostEvery
 from plimsoll.messages import encode
+from plimsoll.transport import Redis
 
 log = logging.getLogger(__name__)
 two_owners_log = logging.getLogger(f"{__name__}.two_owners")
@@ -65,11 +66,27 @@ PASSING = (
 _Answer = TypeVar("_Answer")
 
 
-def connect(url: str) -> redis.Redis:
+def connect(store: Redis) -> redis.Redis:
     """A client that reports trouble at once: when to try again is decided here, not within the client."""
     return redis.Redis.from_url(
-        url, socket_timeout=5.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 0), health_check_interval=0
+        **store.redis_py(),
+        socket_timeout=5.0,
+        socket_connect_timeout=2.0,
+        retry=Retry(NoBackoff(), 0),
+        health_check_interval=0,
     )
+
+
+def reach(store: Redis, ask: Callable[[], _Answer]) -> _Answer:
+    """What Redis answers. Raises `Unavailable` where it is away, and so that it lasts where it does not let us in."""
+    try:
+        return ask()
+    except PASSING as error:
+        raise store.refusal(error) or Unavailable("Redis", store.said(error)) from error
+    except redis.ResponseError as error:
+        if refused := store.refusal(error):
+            raise refused from error
+        raise
 
 
 class RedisSink(FixedPartitionedSink[Window, None]):
@@ -82,7 +99,7 @@ class RedisSink(FixedPartitionedSink[Window, None]):
 
     def __init__(
         self,
-        url: str,
+        store: Redis,
         worker_index: int,
         workers: int,
         history_points: int,
@@ -93,7 +110,7 @@ class RedisSink(FixedPartitionedSink[Window, None]):
         emptied: threading.Event | None = None,
         saves: bool = True,
     ) -> None:
-        self.url = url
+        self.store = store
         self.worker = worker_name(worker_index, workers)
         self.partitions = partitions_of(worker_index, workers, topics.PORTFOLIO_UPDATES.partitions)
         self.history_points = history_points
@@ -110,7 +127,7 @@ class RedisSink(FixedPartitionedSink[Window, None]):
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: None) -> Background:
         writer = RedisWriter(
-            connect(self.url),
+            self.store,
             self.worker,
             self.partitions,
             self.history_points,
@@ -210,7 +227,7 @@ class RedisWriter:
 
     def __init__(
         self,
-        client: redis.Redis,
+        store: Redis,
         worker: str,
         partitions: Sequence[int],
         history_points: int,
@@ -220,7 +237,8 @@ class RedisWriter:
         vitals: Vitals | None = None,
         emptied: threading.Event | None = None,
     ) -> None:
-        self._client = client
+        self._store = store
+        self._client = client = connect(store)
         self._worker = worker
         self._own = set(partitions)
         self._fence = [str(token), ",".join(map(str, partitions))]
@@ -294,15 +312,19 @@ class RedisWriter:
         attempt = 0
         while True:
             try:
-                answer = write()
-            except PASSING as error:
+                answer = reach(self._store, write)
+            except Unavailable as error:
+                if error.lasting:
+                    raise
                 attempt += 1
                 if self._drain.overdue:
-                    raise Unavailable("Redis", f"{error}; the window is not lost, the next start repeats it") from error
-                self._vitals.waits_for("Redis", str(error))
+                    raise Unavailable(
+                        "Redis", f"{error.detail}; the window is not lost, the next start repeats it"
+                    ) from error
+                self._vitals.waits_for("Redis", error.detail)
                 self._vitals.retried("Redis")
                 if attempt == 1 or attempt % 20 == 0:
-                    log.warning("redis is away, attempt %d: %s", attempt, error)
+                    log.warning("redis is away, attempt %d: %s", attempt, error.detail)
                 self._drain.wait(random.uniform(0, min(RETRY_SECONDS_MAX, RETRY_BASE_SECONDS * 2 ** min(attempt, 8))))  # noqa: S311
             except redis.ResponseError as error:
                 if str(error).startswith("FENCED"):

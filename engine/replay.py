@@ -20,6 +20,7 @@ from engine.dead_letters import REPLAY_HEADER, Choice, Letters, LogSince, Send, 
 from plimsoll import topics
 from plimsoll.errors import PlimsollError, Unavailable
 from plimsoll.messages import DeadLetter
+from plimsoll.transport import Heard, Kafka
 
 PATIENCE_SECONDS = 10.0
 """How long Kafka may be silent before we stop waiting."""
@@ -53,11 +54,12 @@ class LogMoved(PlimsollError):
 
 
 class Log:
-    """A view of Kafka's log as it stands. Use as `with opened(brokers) as log`."""
+    """A view of Kafka's log as it stands. Use as `with opened(kafka) as log`."""
 
-    def __init__(self, brokers: str, consumer: Consumer, patience_seconds: float) -> None:
-        self._brokers = brokers
+    def __init__(self, kafka: Kafka, consumer: Consumer, patience_seconds: float, heard: Heard) -> None:
+        self._kafka = kafka
         self._consumer = consumer
+        self._heard = heard
         self._patience_seconds = patience_seconds
 
     def partitions(self, topic: str) -> list[int]:
@@ -65,9 +67,10 @@ class Log:
         try:
             found = self._consumer.list_topics(timeout=self._patience_seconds).topics.get(topic)
         except KafkaException as error:
-            raise self._away(error.args[0].str()) from None
+            raise self._why(error) from None
         if found is None or found.error is not None:
-            raise LogMoved(f"there is no topic {topic} at {self._brokers}: `plimsoll topics` creates it")
+            seen = f" that {self._kafka.username} may see" if self._kafka.signs_in else ""
+            raise LogMoved(f"there is no topic {topic}{seen} at {self._kafka}: `plimsoll topics` creates it")
         return sorted(found.partitions)
 
     def span(self, where: Where) -> range:
@@ -75,7 +78,7 @@ class Log:
         try:
             low, high = self._consumer.get_watermark_offsets(TopicPartition(*where), timeout=self._patience_seconds)
         except KafkaException as error:
-            raise self._away(error.args[0].str()) from None
+            raise self._why(error) from None
         return range(low, high)
 
     def read(self, spans: dict[Where, range], take: Callable[[Any], None], progress: Progress) -> None:
@@ -105,7 +108,9 @@ class Log:
             done = sum(reached[where] - spans[where].start for where in reached)
             progress(done, total)
             if left and patience.is_out(done):
-                raise self._away(f"nothing heard for {patience.seconds:g} s")
+                raise self._heard.refused or Unavailable(
+                    "Kafka", f"nothing heard for {patience.seconds:g} s at {self._kafka} (set KAFKA_BROKERS)"
+                )
         self._consumer.unassign()
 
     def _is_end(self, error: KafkaError, where: Where) -> bool:
@@ -114,20 +119,24 @@ class Log:
             return True
         if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
             raise LogMoved(f"{where[0]}/{where[1]} was trimmed while it was read: run the same command again")
-        if error.fatal() or error.code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
+        if refused := self._kafka.refusal(error):
+            raise refused
+        if error.fatal():
             raise PlimsollError(f"Kafka refused to serve {where[0]}/{where[1]}: {error.str()}")
         return False
 
-    def _away(self, what: str) -> Unavailable:
-        return Unavailable("Kafka", f"{what} at {self._brokers} (set KAFKA_BROKERS)")
+    def _why(self, error: KafkaException) -> Unavailable:
+        self._consumer.poll(0)
+        return self._heard.why(error)
 
 
 @contextmanager
-def opened(brokers: str, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[Log]:
+def opened(kafka: Kafka, patience_seconds: float = PATIENCE_SECONDS) -> Iterator[Log]:
     """A view of the log, closed afterwards."""
+    heard = Heard(kafka)
     consumer = Consumer(
         {
-            "bootstrap.servers": brokers,
+            **kafka.librdkafka(),
             "group.id": "plimsoll-dead-letters",  # the client wants one; nothing is committed to it
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
@@ -138,12 +147,12 @@ def opened(brokers: str, patience_seconds: float = PATIENCE_SECONDS) -> Iterator
             "fetch.queue.backoff.ms": 5,
             # Connection trouble is reported by the calls above; librdkafka's own log lines would only repeat it.
             "log_level": 0,
-            "error_cb": lambda error: None,
+            "error_cb": heard,
         },
         logger=logging.getLogger("librdkafka"),
     )
     try:
-        yield Log(brokers, consumer, patience_seconds)
+        yield Log(kafka, consumer, patience_seconds, heard)
     finally:
         consumer.close()
 

@@ -28,6 +28,7 @@ from engine.vitals import Vitals
 from plimsoll import topics
 from plimsoll.errors import PlimsollError
 from plimsoll.logs import AtMostEvery
+from plimsoll.transport import Heard, Kafka
 
 log = logging.getLogger(__name__)
 kafka_log = logging.getLogger("librdkafka")
@@ -61,9 +62,10 @@ class KafkaRecords(FixedPartitionedSource[Poll, Offsets]):
     """Everything that worker `worker_index` of `workers` reads, as one source partition."""
 
     def __init__(
-        self, brokers: str, worker_index: int, workers: int, drain: Drain, *, vitals: Vitals | None = None
+        self, kafka: Kafka, worker_index: int, workers: int, drain: Drain, *, vitals: Vitals | None = None
     ) -> None:
-        self.brokers = brokers
+        self.kafka = kafka
+        self._heard = Heard(kafka)
         self.worker_index = worker_index
         self.workers = workers
         self.drain = drain
@@ -75,7 +77,8 @@ class KafkaRecords(FixedPartitionedSource[Poll, Offsets]):
 
     @override
     def build_part(self, step_id: str, for_part: str, resume_state: Offsets | None) -> _Reader:
-        return _Reader(self._consumer(), self._assignment(resume_state or {}), self.drain, self.vitals)
+        assigned = self._assignment(resume_state or {})
+        return _Reader(self._consumer(), assigned, self.drain, self.vitals, heard=self._heard)
 
     def _assignment(self, resume: Offsets) -> list[TopicPartition]:
         mine = partitions_of(self.worker_index, self.workers, topics.PORTFOLIO_UPDATES.partitions)
@@ -91,7 +94,7 @@ class KafkaRecords(FixedPartitionedSource[Poll, Offsets]):
     def _consumer(self) -> Consumer:
         return Consumer(
             {
-                "bootstrap.servers": self.brokers,
+                **self.kafka.librdkafka(),
                 "group.id": "plimsoll-engine",  # the client wants one; nothing is committed to it
                 "enable.auto.commit": False,
                 "enable.partition.eof": True,
@@ -111,6 +114,7 @@ class KafkaRecords(FixedPartitionedSource[Poll, Offsets]):
 
     def _hear(self, error: KafkaError) -> None:
         """What the client says of its connections, in the thread that polls it."""
+        self._heard(error)
         if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the library's own public spelling
             self.vitals.waits_for(DEPENDENCY, error.str())
         _say(error)
@@ -120,9 +124,16 @@ class _Reader(StatefulSourcePartition[Poll, Offsets]):
     """One consumer. Its state is the next offset of each partition."""
 
     def __init__(
-        self, consumer: Consumer, assigned: list[TopicPartition], drain: Drain, vitals: Vitals | None = None
+        self,
+        consumer: Consumer,
+        assigned: list[TopicPartition],
+        drain: Drain,
+        vitals: Vitals | None = None,
+        *,
+        heard: Heard,
     ) -> None:
         self._consumer = consumer
+        self._heard = heard
         self._drain = drain
         self._vitals = vitals or Vitals("")
         self._lag_at = 0.0
@@ -142,6 +153,8 @@ class _Reader(StatefulSourcePartition[Poll, Offsets]):
         behind = bool(self._behind)
         messages = self._consumer.consume(BATCH_RECORDS_MAX, timeout=0)
         self._idle = not messages
+        if self._heard.refused is not None:
+            raise self._heard.refused
         if messages:
             self._vitals.has(DEPENDENCY)
         records = []
@@ -156,7 +169,7 @@ class _Reader(StatefulSourcePartition[Poll, Offsets]):
             elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the library's own public spelling
                 self._behind.discard(where)
             else:
-                _refuse(error, where, self._next.get(where))
+                self._refuse(error, where)
         if records or (behind and not self._behind):
             return [Poll(records, caught_up=not self._behind)]
         return []
@@ -174,6 +187,20 @@ class _Reader(StatefulSourcePartition[Poll, Offsets]):
                 lag[topic, partition] = max(0, known[1] - following)
         self._vitals.lag(lag)
 
+    def _refuse(self, error: KafkaError, where: tuple[str, int]) -> None:
+        """Errors that come in place of a record. What passes by itself is logged; the rest ends the worker."""
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+            raise LogLost(
+                f"{where[0]} [{where[1]}] no longer holds offset {self._next.get(where)}, which was to be read next "
+                f"({error.str()}). Start once with --rebuild to build anew from what the log still holds"
+            )
+        self._heard(error)
+        if self._heard.refused is not None:
+            raise self._heard.refused
+        if error.fatal() or not (error.retriable() or error.code() in _PASSING):
+            raise PlimsollError(f"Kafka refused to serve {where[0]} [{where[1]}]: {error.str()}")
+        _say(error)
+
     @override
     def next_awake(self) -> datetime | None:
         return datetime.now(UTC) + IDLE if self._idle else None
@@ -185,18 +212,6 @@ class _Reader(StatefulSourcePartition[Poll, Offsets]):
     @override
     def close(self) -> None:
         self._consumer.close()
-
-
-def _refuse(error: KafkaError, where: tuple[str, int], following: int | None) -> None:
-    """Errors that come in place of a record. What passes by itself is logged; the rest ends the worker."""
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
-        raise LogLost(
-            f"{where[0]} [{where[1]}] no longer holds offset {following}, which was to be read next ({error.str()}). "
-            "Start once with --rebuild to build anew from what the log still holds"
-        )
-    if error.fatal() or not (error.retriable() or error.code() in _PASSING):
-        raise PlimsollError(f"Kafka refused to serve {where[0]} [{where[1]}]: {error.str()}")
-    _say(error)
 
 
 _PASSING = {

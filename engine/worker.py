@@ -37,14 +37,14 @@ from engine.health import HealthServer
 from engine.kafka_sink import KafkaSink
 from engine.manifest import DirectoryUnusable, Keeper, Place, StateUnusable, damage
 from engine.pulse import Pulse
-from engine.redis_sink import PASSING, RedisSink, connect
+from engine.redis_sink import RedisSink, connect, reach
 from engine.same_log import Log, claim_redis
 from engine.sources import KafkaRecords, Poll
-from engine.topics import client_of, ensure_topics, topic_ids, trimmed
+from engine.topics import Client, ensure_topics, topic_ids, trimmed
 from engine.vitals import Vitals
 from engine.watch import SameTopics, Watch
 from engine.window import RecoveryState, Revaluation, Window
-from plimsoll import keys, topics
+from plimsoll import keys, topics, transport
 from plimsoll.errors import PlimsollError, Unavailable
 from plimsoll.settings import Settings
 
@@ -136,20 +136,19 @@ class _Worker:
         self.drain = Drain()
         self.vitals = Vitals(start.name, pulse)
         self.watch = Watch(self.drain)
-        self.brokers = settings.kafka_brokers
+        self.kafka = transport.Kafka.of(settings)
+        self.store = transport.Redis.of(settings)
 
     def run(self) -> None:
         """Everything. Raises `_ToldToStop` where it was told to before its flow began."""
-        here = self._patiently(
-            lambda: ensure_topics(self.brokers, self.settings.replication_factor), (Unavailable,), "Kafka"
-        )
+        here = self._patiently(lambda: ensure_topics(self.kafka, self.settings.replication_factor), "Kafka")
         with self._recovery(here) as (recovery_config, keeper):
             token = self._claim(here, keeper)
             self.watch.every(TOPIC_CHECK_SECONDS, SameTopics(here.topics, self._asking_for_topics()).check)
             flow = self._flow(keeper, token)
             # What is here by now stays: the collector need not look through it again and again.
             gc.freeze()
-            log.info("worker %s reads from %s, with fence token %d", self.start.name, self.brokers, token)
+            log.info("worker %s reads from %s, with fence token %d", self.start.name, self.kafka, token)
             cli_main(  # type: ignore[no-untyped-call]
                 flow, epoch_interval=self.start.epoch_interval, recovery_config=recovery_config
             )
@@ -169,10 +168,10 @@ class _Worker:
         )
         return build_flow(
             start.name,
-            KafkaRecords(self.brokers, start.worker_index, start.workers, drain, vitals=vitals),
+            KafkaRecords(self.kafka, start.worker_index, start.workers, drain, vitals=vitals),
             book if keeper is None else partial(_Guarded, book, keeper),
             RedisSink(
-                settings.redis_url,
+                self.store,
                 start.worker_index,
                 start.workers,
                 settings.history_points,
@@ -182,16 +181,16 @@ class _Worker:
                 emptied=emptied,
                 saves=keeper is not None,
             ),
-            KafkaSink(self.brokers, start.name, drain, vitals=vitals, saves=keeper is not None),
+            KafkaSink(self.kafka, start.name, drain, vitals=vitals, saves=keeper is not None),
         )
 
     def _asking_for_topics(self) -> Callable[[], dict[str, str] | None]:
         """Asks Kafka for the ids of its topics, and by the way whether it is there."""
-        client = client_of(self.brokers)
+        client = Client(self.kafka)
 
         def ask() -> dict[str, str] | None:
             try:
-                ids = topic_ids(client, self.brokers)
+                ids = topic_ids(client)
             except Unavailable as error:
                 self.vitals.waits_for("Kafka", str(error))
                 raise
@@ -204,19 +203,20 @@ class _Worker:
 
     def _claim(self, here: Log, keeper: Keeper | None) -> int:
         """Make sure that Redis holds this log's results or none, and take the fence; the token to write with."""
-        with connect(self.settings.redis_url) as client:
-            held = self._patiently(lambda: _results(client, here), PASSING, "Redis")
+        with connect(self.store) as client:
+            held = self._patiently(lambda: reach(self.store, lambda: _results(client, here)), "Redis")
             if held:
                 self._refuse_a_gap(held, keeper)
-            return self._patiently(lambda: take(client, self.start.partitions, time.time_ns()), PASSING, "Redis")
+            ask = partial(take, client, self.start.partitions, time.time_ns())
+            return self._patiently(lambda: reach(self.store, ask), "Redis")
 
     def _refuse_a_gap(self, held: int, keeper: Keeper | None) -> None:
         """Refuse to build anew from a log that has lost its beginning, while Redis knows more."""
         rebuilt = self.start.rebuild or (keeper is not None and keeper.rebuilt)
         if rebuilt or (keeper is not None and not keeper.empty):
             return
-        client = client_of(self.brokers)
-        gone = self._patiently(lambda: trimmed(client, self.brokers, self.start.partitions), (Unavailable,), "Kafka")
+        client = Client(self.kafka)
+        gone = self._patiently(lambda: trimmed(client, self.start.partitions), "Kafka")
         if gone:
             partition, first = min(gone.items())
             raise StateUnusable(
@@ -282,16 +282,16 @@ class _Worker:
         if self.drain.asked:
             raise _ToldToStop(what)
 
-    def _patiently(
-        self, attempt: Callable[[], _Answer], passing: tuple[type[Exception], ...], dependency: str
-    ) -> _Answer:
-        """Try until it succeeds. Raises `_ToldToStop`."""
+    def _patiently(self, attempt: Callable[[], _Answer], dependency: str) -> _Answer:
+        """Try until it succeeds. Raises `_ToldToStop`, and what would only be said again: that we are refused."""
         failures = 0
         while True:
             self._go_on(dependency)
             try:
                 answer = attempt()
-            except passing as error:
+            except Unavailable as error:
+                if error.lasting:
+                    raise
                 failures += 1
                 self.vitals.waits_for(dependency, str(error))
                 self.vitals.retried(dependency)

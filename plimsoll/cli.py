@@ -18,6 +18,7 @@ import typer
 
 from plimsoll import __version__, settings
 from plimsoll.errors import BadSetting, PlimsollError
+from plimsoll.transport import Kafka
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -174,8 +175,9 @@ def topics(*, as_json: Annotated[bool, typer.Option("--json", help="Print JSON i
     from engine.topics import describe, ensure_topics  # noqa: PLC0415
 
     told = _settings()
-    ensure_topics(told.kafka_brokers, told.replication_factor)
-    found = describe(told.kafka_brokers)
+    kafka = Kafka.of(told)
+    ensure_topics(kafka, told.replication_factor)
+    found = describe(kafka)
     typer.echo(json.dumps(found, indent=2) if as_json else _table(found))
 
 

@@ -12,17 +12,20 @@ waited for; one that answers and *refuses* us is met with the same answer tomorr
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from plimsoll.errors import BadSetting, Refused
+from plimsoll.errors import BadSetting, Refused, Unavailable
 
 if TYPE_CHECKING:
     from plimsoll.settings import Settings
 
-_RIGHTS = "docs/SECURITY.md says which it needs"
+KNOCK_MS = 2_000
+"""How long a broker may take to answer a connection that is only made to be told why."""
+SIGN_IN = "our sign-in is not taken"
+RIGHTS = "our user may not do this"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,25 +134,73 @@ class Kafka:
             }
         return told
 
+    async def knock(self, connect: Callable[..., Awaitable[Any]]) -> Refused | None:
+        """Try a connection of its own to each broker: why the first that answers does not let us in; else None.
+
+        `connect` is `aiokafka.conn.create_conn`. aiokafka's clients keep to themselves why their connections fail.
+        """
+        told = self.aiokafka()
+        for broker in told.pop("bootstrap_servers"):
+            host, _, port = broker.rpartition(":")
+            try:
+                connection = await connect(host.strip("[]"), int(port), request_timeout_ms=KNOCK_MS, **told)
+            except Exception as error:  # whatever it is: only a refusal says more than that nobody answers
+                if refused := self.refusal(error):
+                    return refused
+            else:
+                connection.close()
+                return None
+        return None
+
     def refusal(self, error: object) -> Refused | None:
         """What an error of either library says, where it says that we are not let in; else None."""
         code, text = _kafka_code(error), _kafka_text(error)
         if code in _KAFKA_SIGN_IN and not any(word in text.lower() for word in _PASSING_WORDS):
             return Refused(
                 "Kafka",
-                "our sign-in is not taken",
+                SIGN_IN,
                 f"at {self} as {self.username!r} by {self.mechanism} ({text}): correct PLIMSOLL_KAFKA_USERNAME, "
                 "PLIMSOLL_KAFKA_PASSWORD or PLIMSOLL_KAFKA_SASL_MECHANISM",
             )
         if code in _KAFKA_RIGHTS:
             return Refused(
-                "Kafka", "our user may not do this", f"{self.username or 'ANONYMOUS'} at {self} ({text}): {_RIGHTS}"
+                "Kafka",
+                RIGHTS,
+                f"at {self} as {self.username or 'ANONYMOUS'!r} ({text}): docs/SECURITY.md says which rights it needs",
             )
         if code == _KAFKA_SSL or isinstance(error, BaseException):
             what = _tls_refusal(text if code == _KAFKA_SSL else _tls_text(error))
             if what:
                 return Refused("Kafka", what, f"at {self} ({text}): {_tls_remedy('PLIMSOLL_KAFKA', 'KAFKA_BROKERS')}")
         return None
+
+
+class Heard:
+    """What a client of confluent-kafka says of its connections: give it as `error_cb`, and ask it why nobody answers.
+
+    The client tries on whatever happens, so a call that waited in vain knows less than was heard meanwhile. What was
+    heard is handed over while the client polls.
+    """
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+        self._newest: object = None
+        self.refused: Refused | None = None
+        """Set for good once we were refused."""
+
+    def __call__(self, error: object) -> None:
+        """Hear an error."""
+        # That all are down follows from what was said of each, and says less.
+        if self._newest is None or _kafka_code(error) != _KAFKA_ALL_DOWN:
+            self._newest = error
+        self.refused = self.refused or self._kafka.refusal(error)
+
+    def why(self, error: object) -> Unavailable:
+        """What to raise for a call that failed."""
+        if told := self._kafka.refusal(error) or self.refused:
+            return told
+        texts = dict.fromkeys(_kafka_text(each) for each in (error, self._newest) if each is not None)
+        return Unavailable("Kafka", f"{'; '.join(texts)} at {self._kafka} (set KAFKA_BROKERS)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,16 +244,15 @@ class Redis:
 
     def refusal(self, error: BaseException) -> Refused | None:
         """What an error of redis-py says, where it says that we are not let in; else None."""
-        kinds = {kind.__name__ for kind in type(error).__mro__}
-        if kinds & {"AuthenticationError", "AuthorizationError"}:
-            remedy = "correct the name and the password in REDIS_URL"
-            return Refused("Redis", "our sign-in is not taken", f"at {self} as {self.username!r} ({error}): {remedy}")
-        # A script that may do less than it tries fails with another name, and says so in its text.
-        if "NoPermissionError" in kinds or ("ResponseError" in kinds and "NOPERM" in str(error)):
-            return Refused("Redis", "our user may not do this", f"{self.username} at {self} ({error}): {_RIGHTS}")
-        if what := _tls_refusal(_tls_text(error)):
-            return Refused("Redis", what, f"at {self} ({error}): {_tls_remedy('PLIMSOLL_REDIS', 'REDIS_URL')}")
-        return None
+        what = redis_refuses(error)
+        if not what:
+            return None
+        remedies = {
+            SIGN_IN: "correct the name and the password in REDIS_URL",
+            RIGHTS: "docs/SECURITY.md says which rights it needs",
+        }
+        remedy = remedies.get(what) or _tls_remedy("PLIMSOLL_REDIS", "REDIS_URL")
+        return Refused("Redis", what, f"at {self} as {self.username!r} ({error}): {remedy}")
 
     def said(self, error: BaseException) -> str:
         """An error of a store that is away, and what may be meant where it hung up without a word."""
@@ -210,6 +260,17 @@ class Redis:
         if hung_up and not self.encrypted:
             return f"{error} (where this port speaks TLS, REDIS_URL has to begin with rediss://)"
         return str(error)
+
+
+def redis_refuses(error: BaseException) -> str:
+    """In which way an error of redis-py says that we are not let in, in a few words; empty where it does not."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"AuthenticationError", "AuthorizationError"}:
+        return SIGN_IN
+    # A script that may do less than it tries fails with another name, and says so in its text.
+    if "NoPermissionError" in kinds or ("ResponseError" in kinds and "NOPERM" in str(error)):
+        return RIGHTS
+    return _tls_refusal(_tls_text(error))
 
 
 def check(settings: Settings) -> None:
@@ -248,6 +309,7 @@ def _refuse_files(prefix: str, files: Files, reason: str) -> None:
 # --- what errors say --------------------------------------------------------------------------------------------------
 
 _KAFKA_SSL = -181
+_KAFKA_ALL_DOWN = -187
 _KAFKA_SIGN_IN = {-169, 33, 34, 58}
 """librdkafka's own, then the protocol's: mechanism not offered, not expected here, and name or password wrong."""
 _KAFKA_RIGHTS = {29, 30, 31, 53}
@@ -295,7 +357,7 @@ def _tls_refusal(text: str) -> str:
         return "its certificate is not trusted"
     if "alert" in words and ("certificate" in words or "unknown ca" in words):
         return "our certificate is not taken"
-    if "wrong version number" in words or "plaintext broker listener" in words:
+    if "wrong version number" in words:
         return "it does not speak TLS at this port"
     return ""
 

@@ -24,6 +24,7 @@ import typer
 from plimsoll import logs, settings, topics
 from plimsoll.errors import BadSetting, PlimsollError
 from plimsoll.messages import SESSION_SECONDS_MAX
+from plimsoll.transport import Kafka
 from producer import closes
 from producer.market import Replay
 from producer.portfolios import Firm
@@ -216,7 +217,7 @@ async def _work(task: Task, told: settings.Settings) -> None:
     total = task.firm.count * task.updates_per_portfolio if task.mode is Mode.BATCH else None
     progress = Progress(topics.PORTFOLIO_UPDATES.name, total)
     publisher = await connect(
-        told.kafka_brokers,
+        Kafka.of(told),
         TOPICS,
         replication_factor=told.replication_factor,
         on_acknowledged=progress.acknowledged,

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 from aiokafka.partitioner import murmur2
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
 
     from plimsoll.topics import Topic
+    from plimsoll.transport import Kafka
 
     Acknowledgement = asyncio.Future[object]
 
@@ -73,16 +75,22 @@ class Sink(Protocol):
 class Publisher:
     """Sends records to topics that exist, and counts what the broker acknowledged.
 
-    `on_acknowledged(topic name, records)` is called for each acknowledged batch.
+    `on_acknowledged(topic name, records)` is called for each acknowledged batch. `kafka` is what `producer` speaks to.
     """
 
-    def __init__(self, producer: AIOKafkaProducer, on_acknowledged: Callable[[str, int], None] | None = None) -> None:
+    def __init__(
+        self,
+        producer: AIOKafkaProducer,
+        on_acknowledged: Callable[[str, int], None] | None = None,
+        kafka: Kafka | None = None,
+    ) -> None:
         self.acknowledged: Counter[str] = Counter()
         self.in_flight = 0
         self._producer = producer
+        self._kafka = kafka
         self._on_acknowledged = on_acknowledged
         self._waiting: dict[Acknowledgement, tuple[float, str]] = {}
-        self._failure: Unacknowledged | None = None
+        self._failure: PlimsollError | None = None
 
     async def publish(self, topic: Topic, records: Sequence[Record]) -> None:
         """Send the records, those of one partition in their order. Raises `Unacknowledged`.
@@ -159,8 +167,9 @@ class Publisher:
         if self._failure:
             raise self._failure
 
-    @staticmethod
-    def _failed(topic: str, error: BaseException) -> Unacknowledged:
+    def _failed(self, topic: str, error: BaseException) -> PlimsollError:
+        if self._kafka is not None and (refused := self._kafka.refusal(error)):
+            return refused
         return Unacknowledged(f"{topic}: {_reason(error)}; see whether the broker is up and takes records")
 
 
@@ -171,16 +180,17 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 
 async def connect(
-    brokers: str,
+    kafka: Kafka,
     topics: Sequence[Topic],
     *,
     replication_factor: int = 1,
     patience_seconds: float = PATIENCE_SECONDS,
     on_acknowledged: Callable[[str, int], None] | None = None,
 ) -> Publisher:
-    """A publisher on brokers (`host:port`, comma separated) that have the topics, created where they were missing.
+    """A publisher on brokers that have the topics, created where they were missing.
 
-    Tries again for `patience_seconds`. Raises `Unavailable` when no broker answered until then, and `WrongTopic`.
+    Tries again for `patience_seconds`. Raises `Unavailable` when no broker answered until then, or at once where one
+    refuses us; and `WrongTopic`.
     """
     for name in ("aiokafka", "aiokafka.producer.sender"):
         logging.getLogger(name).addFilter(_SELDOM)
@@ -189,21 +199,33 @@ async def connect(
         try:
             with _hushed():
                 async with asyncio.timeout(max(0.1, deadline - time.monotonic())):
-                    await _make_sure_of(topics, brokers, replication_factor)
-                    return Publisher(await _started(brokers), on_acknowledged)
+                    await _make_sure_of(topics, kafka, replication_factor)
+                    return Publisher(await _started(kafka), on_acknowledged, kafka)
         except (KafkaError, OSError, TimeoutError) as error:
+            if refused := kafka.refusal(error) or await _refusal(kafka):
+                raise refused from None
             left = deadline - time.monotonic()
             reason = _reason(error)
             if left <= 0:
                 remedy = "start it, or name another with KAFKA_BROKERS or --broker"
-                raise Unavailable(f"Kafka at {brokers}", f"{reason}; {remedy}") from None
-            _log.warning("no Kafka at %s yet, trying for another %.0f s", brokers, left, extra={"reason": reason})
+                if not kafka.encrypted:
+                    remedy += " (where its port speaks TLS, PLIMSOLL_KAFKA_SECURITY says so)"
+                raise Unavailable(f"Kafka at {kafka}", f"{reason}; {remedy}") from None
+            _log.warning("no Kafka at %s yet, trying for another %.0f s", kafka, left, extra={"reason": reason})
         await asyncio.sleep(min(RETRY_SECONDS, max(0.0, deadline - time.monotonic())))
 
 
-async def _started(brokers: str) -> AIOKafkaProducer:
+async def _refusal(kafka: Kafka) -> PlimsollError | None:
+    """Why a broker does not let us in; None where it is not that. Without TLS nobody is asked who they are."""
+    if not kafka.encrypted:
+        return None
+    with _hushed():
+        return await kafka.knock(create_conn)
+
+
+async def _started(kafka: Kafka) -> AIOKafkaProducer:
     producer = AIOKafkaProducer(
-        bootstrap_servers=brokers.split(","),
+        **kafka.aiokafka(),
         client_id="plimsoll-producer",
         acks="all",
         enable_idempotence=True,
@@ -219,9 +241,9 @@ async def _started(brokers: str) -> AIOKafkaProducer:
     return producer
 
 
-async def _make_sure_of(topics: Sequence[Topic], brokers: str, replication_factor: int) -> None:
+async def _make_sure_of(topics: Sequence[Topic], kafka: Kafka, replication_factor: int) -> None:
     """See that every topic is there with its partitions, creating what is missing. Raises `WrongTopic`."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=brokers.split(","), client_id="plimsoll-producer")
+    admin = AIOKafkaAdminClient(**kafka.aiokafka(), client_id="plimsoll-producer")
     try:
         await admin.start()
         partitions = await _partitions_by_topic(admin)

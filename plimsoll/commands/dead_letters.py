@@ -21,6 +21,7 @@ import typer
 from plimsoll.commands.letter_tables import counted, letters_table, print_all, properties, row, summary_table
 from plimsoll.errors import BadSetting, PlimsollError, Reason
 from plimsoll.messages import RECORD_SIZE_MAX, DeadLetter
+from plimsoll.transport import Kafka
 
 if TYPE_CHECKING:
     from engine.dead_letters import Choice, LogSince, Plan
@@ -253,7 +254,7 @@ def _since(context: typer.Context, letters: Sequence[DeadLetter]) -> LogSince:
     from engine.replay import look_since, opened  # noqa: PLC0415
     from plimsoll.reports.progress import Progress  # noqa: PLC0415
 
-    with opened(_brokers(context)) as log, Progress("records since") as progress:
+    with opened(_kafka(context)) as log, Progress("records since") as progress:
         return look_since(log, letters, progress)
 
 
@@ -261,7 +262,7 @@ def _send(context: typer.Context, found: Plan) -> Sent:
     from engine.kafka_sink import producer  # noqa: PLC0415
     from engine.replay import send  # noqa: PLC0415
 
-    return send(producer(_brokers(context), reports_all=True), found.send)
+    return send(producer(_kafka(context), reports_all=True), found.send)
 
 
 def _ask(question: str) -> None:
@@ -347,16 +348,16 @@ def since_ns(text: str, now_ns: int) -> int:
     return moment_ns
 
 
-def _brokers(context: typer.Context) -> str:
+def _kafka(context: typer.Context) -> Kafka:
     told: Callable[[], Settings] = context.obj
-    return told().kafka_brokers
+    return Kafka.of(told())
 
 
 def _read(context: typer.Context, choice: Choice, *, with_raw: bool = True) -> Found:
     from engine.replay import opened, read_letters  # noqa: PLC0415
     from plimsoll.reports.progress import Progress  # noqa: PLC0415
 
-    with opened(_brokers(context)) as log, Progress("dead letters") as progress:
+    with opened(_kafka(context)) as log, Progress("dead letters") as progress:
         return read_letters(log, choice, progress, with_raw=with_raw)
 
 

@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from api import fanout as fanout_module
 from api.fanout import Closed, Due, Fanout, Gap, Mailbox, Restate, Traffic
 from embedded.store import EmbeddedStore
-from plimsoll import keys
+from plimsoll import keys, transport
 from plimsoll.errors import Unavailable
 from plimsoll.messages import Moved, RiskBatch, encode
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def fanout(redis_url: str) -> AsyncIterator[Fanout]:
-    fanout = Fanout(redis_url, jitter=lambda: 0.0)
+    fanout = Fanout(transport.Redis(redis_url), jitter=lambda: 0.0)
     task = asyncio.create_task(fanout.run())
     yield fanout
     task.cancel()
@@ -222,7 +222,7 @@ async def test_without_redis_a_watch_is_refused_in_time(monkeypatch: pytest.Monk
     monkeypatch.setattr("api.fanout.SUBSCRIBED_WITHIN_SECONDS", 0.2)
     with EmbeddedStore.start() as store:
         url = store.url
-    fanout = Fanout(url)
+    fanout = Fanout(transport.Redis(url))
     task = asyncio.create_task(fanout.run())
     began = time.monotonic()
     with pytest.raises(Unavailable, match="Redis"):

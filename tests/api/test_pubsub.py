@@ -31,7 +31,7 @@ from api import pubsub
 from api.fanout import Fanout, Gap, Mailbox
 from api.pubsub import Line
 from embedded.store import EmbeddedStore
-from plimsoll import keys
+from plimsoll import keys, transport
 from plimsoll.messages import RiskBatch, encode
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ async def scripted() -> AsyncIterator[ScriptedRedis]:
 
 @contextlib.asynccontextmanager
 async def running(url: str) -> AsyncIterator[Fanout]:
-    fanout = Fanout(url, jitter=lambda: 0.0)
+    fanout = Fanout(transport.Redis(url), jitter=lambda: 0.0)
     task = asyncio.create_task(fanout.run())
     try:
         yield fanout

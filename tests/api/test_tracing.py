@@ -22,6 +22,7 @@ from api.telemetry import Telemetry
 from api.tracing import Spans
 from plimsoll import logs, topics
 from plimsoll.settings import Settings, load
+from plimsoll.transport import Kafka
 
 if TYPE_CHECKING:
     from tests.api.conftest import Client, Make, Seed, Served
@@ -162,7 +163,7 @@ def producer() -> Producer:
 
 @pytest.fixture
 def publisher(producer: Producer) -> Publisher:
-    made = Publisher("127.0.0.1:1", 1)
+    made = Publisher(Kafka("127.0.0.1:1"), 1)
     made._producer = cast("Any", producer)
     made._started.set()
     return made

@@ -12,10 +12,12 @@ import redis
 
 from embedded import demo as demo_module
 from embedded.broker import EmbeddedBroker
-from embedded.demo import EMBEDDED_PORTFOLIOS_MAX, Demo, PortTaken, check, environment, programs
+from embedded.demo import EMBEDDED_PORTFOLIOS_MAX, Demo, PortTaken, check, environment, programs, servers
 from embedded.store import EmbeddedStore
 from plimsoll import keys
 from plimsoll.errors import BadSetting, Unavailable
+
+HERE = servers(Demo(), "k:1", "redis://r")
 
 
 @pytest.fixture
@@ -101,7 +103,7 @@ def test_every_program_is_this_python_s_module_and_is_told_of_the_port() -> None
 
 
 def test_the_programs_are_told_where_the_servers_are_whatever_the_environment_says() -> None:
-    told = environment({"KAFKA_BROKERS": "other:9092", "HOME": "/home/me"}, "here:1", "redis://here:2")
+    told = environment({"KAFKA_BROKERS": "other:9092", "HOME": "/home/me"}, servers(Demo(), "here:1", "redis://here:2"))
 
     assert told["KAFKA_BROKERS"] == "here:1"
     assert told["REDIS_URL"] == "redis://here:2"
@@ -112,15 +114,15 @@ def test_the_caller_s_own_settings_win(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("PLIMSOLL_WINDOW_MS=125\n")
 
-    assert environment({}, "k:1", "redis://r")["PLIMSOLL_WINDOW_MS"] == "250"
-    assert environment({}, "k:1", "redis://r", dotenv)["PLIMSOLL_WINDOW_MS"] == "125"
-    assert environment({"PLIMSOLL_WINDOW_MS": "50"}, "k:1", "redis://r", dotenv)["PLIMSOLL_WINDOW_MS"] == "50"
-    assert environment({"PLIMSOLL_SCENARIOS": "300"}, "k:1", "redis://r")["PLIMSOLL_SCENARIOS"] == "300"
+    assert environment({}, HERE)["PLIMSOLL_WINDOW_MS"] == "250"
+    assert environment({}, HERE, dotenv)["PLIMSOLL_WINDOW_MS"] == "125"
+    assert environment({"PLIMSOLL_WINDOW_MS": "50"}, HERE, dotenv)["PLIMSOLL_WINDOW_MS"] == "50"
+    assert environment({"PLIMSOLL_SCENARIOS": "300"}, HERE)["PLIMSOLL_SCENARIOS"] == "300"
 
 
 def test_the_engine_of_a_demo_serves_its_health_only_where_it_was_asked_to(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("PLIMSOLL_HEALTH_PORT=9500\n")
-    assert environment({}, "k:1", "redis://r")["PLIMSOLL_HEALTH_PORT"] == "0"
-    assert environment({}, "k:1", "redis://r", dotenv)["PLIMSOLL_HEALTH_PORT"] == "9500"
-    assert environment({"PLIMSOLL_HEALTH_PORT": "9464"}, "k:1", "redis://r")["PLIMSOLL_HEALTH_PORT"] == "9464"
+    assert environment({}, HERE)["PLIMSOLL_HEALTH_PORT"] == "0"
+    assert environment({}, HERE, dotenv)["PLIMSOLL_HEALTH_PORT"] == "9500"
+    assert environment({"PLIMSOLL_HEALTH_PORT": "9464"}, HERE)["PLIMSOLL_HEALTH_PORT"] == "9464"

@@ -20,6 +20,7 @@ from embedded import supervisor
 from embedded.child import Child
 from embedded.demo import Demo
 from plimsoll import keys, topics
+from plimsoll.transport import Kafka, Redis
 
 IDLE = "import time; time.sleep(60)"
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
@@ -155,7 +156,8 @@ def test_the_first_station_that_did_not_do_its_part_is_the_silent_one(
     ]
     assert all(child.wait(10) for child in children)
     stations = supervisor._Running(
-        Demo(), 0, broker_address, redis_url, children, supervisor.StopRequest(), supervisor._Progress()
+        *(Demo(), 0, Kafka(broker_address), Redis(redis_url), children),
+        *(supervisor.StopRequest(), supervisor._Progress()),
     )
 
     assert "the producer has published no portfolio" in str(stations._silent(60))

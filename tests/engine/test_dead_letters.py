@@ -38,6 +38,7 @@ from engine.window import Window
 from plimsoll import topics
 from plimsoll.errors import Reason, Unavailable
 from plimsoll.messages import DeadLetter, encode
+from plimsoll.transport import Kafka
 
 NOW_NS = 1_600_000_000 * 10**9
 GOOD = b'{"id":"p-1","advisor_id":"a","positions":[{"symbol":"AAPL","quantity":1}]}'
@@ -282,7 +283,7 @@ def test_a_hexdump_shows_offset_bytes_and_what_is_printable() -> None:
 
 def written(address: str, letters: list[DeadLetter]) -> None:
     """Write letters as the engine does."""
-    writer = KafkaWriter(producer(address), Drain())
+    writer = KafkaWriter(producer(Kafka(address)), Drain())
     writer.write_batch([Window(dead_letters=letters)])
     writer.snapshot()
 
@@ -327,7 +328,7 @@ def test_every_letter_there_is_comes_back_as_the_engine_wrote_it(broker_address:
     letters = set_aside(broker_address, [(b"p-%d" % n, b"{%d" % n) for n in range(100)])
     written(broker_address, letters[:7])
     steps: list[tuple[int, int]] = []
-    with opened(broker_address) as log:
+    with opened(Kafka(broker_address)) as log:
         found = read_letters(log, Choice(), lambda done, total: steps.append((done, total)))
     assert sorted(found.letters.chosen(), key=Source.of) == letters
     assert found.letters.repeats(found.letters.chosen()) == 7
@@ -338,14 +339,14 @@ def test_every_letter_there_is_comes_back_as_the_engine_wrote_it(broker_address:
 def test_reading_commits_nothing_so_a_second_reading_sees_the_same(broker_address: str) -> None:
     set_aside(broker_address, [(b"p-1", b"{")])
     for _ in range(2):
-        with opened(broker_address) as log:
+        with opened(Kafka(broker_address)) as log:
             assert len(read_letters(log, Choice(), nothing).letters.chosen()) == 1
 
 
 def test_only_what_stands_within_the_span_is_handed_over(broker_address: str) -> None:
     told(broker_address, [(b"p-1", b"%d" % n) for n in range(10)])
     offsets: list[int] = []
-    with opened(broker_address) as log:
+    with opened(Kafka(broker_address)) as log:
         log.read({(UPDATES, 3): range(2, 5)}, lambda message: offsets.append(message.offset()), nothing)
         log.read({(UPDATES, 3): range(8, 8), (UPDATES, 4): range(0)}, lambda message: offsets.append(-1), nothing)
     assert offsets == [2, 3, 4]
@@ -377,13 +378,13 @@ def test_where_compaction_took_the_last_records_what_lies_beyond_ends_the_readin
 
 
 def test_an_empty_topic_is_read_at_once(broker_address: str) -> None:
-    with opened(broker_address) as log:
+    with opened(Kafka(broker_address)) as log:
         assert read_letters(log, Choice(), nothing).letters.chosen() == []
 
 
 def test_what_retention_has_dropped_is_counted(embedded_broker: EmbeddedBroker) -> None:
     set_aside(embedded_broker.address, [(b"p-1", b"{%d" % n) for n in range(30)])
-    with opened(embedded_broker.address) as log:
+    with opened(Kafka(embedded_broker.address)) as log:
         spans = [log.span((topics.DEAD_LETTERS.name, partition)) for partition in range(3)]
         for partition, span in enumerate(spans):
             if span:
@@ -396,7 +397,7 @@ def test_what_retention_has_dropped_is_counted(embedded_broker: EmbeddedBroker) 
 def test_a_topic_that_is_missing_is_named_with_the_remedy() -> None:
     with (
         EmbeddedBroker.start([topics.PORTFOLIO_UPDATES]) as broker,
-        opened(broker.address) as log,
+        opened(Kafka(broker.address)) as log,
         pytest.raises(LogMoved, match=r"no topic dead-letters at .*`plimsoll topics` creates it"),
     ):
         read_letters(log, Choice(), nothing)
@@ -404,7 +405,7 @@ def test_a_topic_that_is_missing_is_named_with_the_remedy() -> None:
 
 def test_a_broker_that_is_away_is_named() -> None:
     with (
-        opened("127.0.0.1:1", patience_seconds=0.3) as log,
+        opened(Kafka("127.0.0.1:1"), patience_seconds=0.3) as log,
         pytest.raises(Unavailable, match=r"Kafka is unavailable: .* at 127\.0\.0\.1:1 \(set KAFKA_BROKERS\)"),
     ):
         read_letters(log, Choice(), nothing)
@@ -412,7 +413,7 @@ def test_a_broker_that_is_away_is_named() -> None:
 
 def test_a_broker_that_falls_silent_while_it_is_read_is_named(embedded_broker: EmbeddedBroker) -> None:
     set_aside(embedded_broker.address, [(b"p-1", b"{")])
-    with opened(embedded_broker.address, patience_seconds=0.5) as log:
+    with opened(Kafka(embedded_broker.address), patience_seconds=0.5) as log:
         spans = {("dead-letters", partition): log.span(("dead-letters", partition)) for partition in range(3)}
         embedded_broker.down()
         with pytest.raises(Unavailable, match=r"nothing heard for 0\.5 s"):
@@ -421,9 +422,9 @@ def test_a_broker_that_falls_silent_while_it_is_read_is_named(embedded_broker: E
 
 
 def replayed(address: str, letters: list[DeadLetter], **how: Any) -> tuple[Plan, Callable[[], Any]]:
-    with opened(address) as log:
+    with opened(Kafka(address)) as log:
         found = plan(letters, look_since(log, letters, nothing), NOW_NS, **how)
-    return found, lambda: send(producer(address, reports_all=True), found.send)
+    return found, lambda: send(producer(Kafka(address), reports_all=True), found.send)
 
 
 def test_a_replay_goes_to_its_own_partition_under_its_key_and_says_what_it_is(broker_address: str) -> None:
@@ -443,7 +444,7 @@ def test_a_replay_goes_to_its_own_partition_under_its_key_and_says_what_it_is(br
 def test_a_second_run_leaves_out_what_the_first_achieved(broker_address: str) -> None:
     letters = set_aside(broker_address, [(b"p-%d" % n, b"{") for n in range(5)])
     first, _ = replayed(broker_address, letters)
-    send(producer(broker_address, reports_all=True), first.send[:2])  # and then it was killed
+    send(producer(Kafka(broker_address), reports_all=True), first.send[:2])  # and then it was killed
     second, go = replayed(broker_address, letters)
     assert [(source.offset, at.offset) for source, at in second.done] == [(0, 5), (1, 6)]
     assert len(go().delivered) == 3
@@ -491,7 +492,7 @@ def test_a_closing_that_failed_is_replayed_as_a_closing(broker_address: str) -> 
 def test_what_the_broker_refuses_is_named_and_the_others_arrive(broker_address: str) -> None:
     good, nowhere, large = letter(0), letter(1, partition=99), letter(2)
     sends = [Send(good, GOOD, ""), Send(nowhere, GOOD, ""), Send(large, b"x" * 2_000_000, "")]
-    sent = send(producer(broker_address, reports_all=True), sends)
+    sent = send(producer(Kafka(broker_address), reports_all=True), sends)
     assert [source.offset for source, _ in sent.delivered] == [0]
     assert sorted(source.offset for source, _ in sent.refused) == [1, 2]
     assert sent.unacknowledged == 0
@@ -499,7 +500,7 @@ def test_what_the_broker_refuses_is_named_and_the_others_arrive(broker_address: 
 
 def test_a_silent_broker_is_not_waited_for_without_end() -> None:
     began = time.monotonic()
-    client = producer("127.0.0.1:1", reports_all=True)
+    client = producer(Kafka("127.0.0.1:1"), reports_all=True)
     sent = send(client, [Send(letter(n), GOOD, "") for n in range(3)], patience_seconds=0.3)
     assert (sent.delivered, sent.refused, sent.unacknowledged) == ([], [], 3)
     assert len(client) == 0, "what was given up must not be sent behind our back"

@@ -18,6 +18,7 @@ from engine.topics import TopicMismatch, describe, ensure_topics
 from engine.window import Window
 from plimsoll import topics
 from plimsoll.errors import PlimsollError, Unavailable
+from plimsoll.transport import Kafka
 
 T = TypeVar("T")
 
@@ -45,7 +46,7 @@ def read(reader: Any, count: int) -> list[Poll]:
 
 
 def reader(address: str, resume: dict[tuple[str, int], int] | None = None, index: int = 0, workers: int = 1) -> Any:
-    return KafkaRecords(address, index, workers, Drain()).build_part("step", f"{index}/{workers}", resume)
+    return KafkaRecords(Kafka(address), index, workers, Drain()).build_part("step", f"{index}/{workers}", resume)
 
 
 # --- in ---------------------------------------------------------------------------------------------------------------
@@ -123,7 +124,7 @@ def test_an_offset_that_kafka_no_longer_holds_is_refused_by_name(embedded_broker
 
 def test_a_reader_that_is_told_to_drain_ends(broker_address: str) -> None:
     drain = Drain()
-    one = KafkaRecords(broker_address, 0, 1, drain).build_part("step", "0/1", None)
+    one = KafkaRecords(Kafka(broker_address), 0, 1, drain).build_part("step", "0/1", None)
     drain.ask()
     with pytest.raises(StopIteration):
         one.next_batch()
@@ -147,7 +148,7 @@ def consumed(address: str, topic: topics.Topic, count: int) -> list[Any]:
 
 
 def test_the_epoch_waits_until_kafka_has_everything(broker_address: str) -> None:
-    writer = KafkaWriter(producer(broker_address), Drain())
+    writer = KafkaWriter(producer(Kafka(broker_address)), Drain())
     writer.write_batch([window(1_000)])
     writer.snapshot()
     got = consumed(broker_address, topics.RISK_UPDATES, 1_000)
@@ -175,7 +176,7 @@ def test_while_kafka_is_away_the_epoch_waits_and_then_completes(embedded_broker:
                 embedded_broker.up()
             return False
 
-    first = KafkaWriter(producer(embedded_broker.address), Drain())
+    first = KafkaWriter(producer(Kafka(embedded_broker.address)), Drain())
     first.write_batch([window(1)])
     first.snapshot()
     outage = Outage()
@@ -189,7 +190,7 @@ def test_while_kafka_is_away_the_epoch_waits_and_then_completes(embedded_broker:
 
 def test_a_stop_does_not_wait_for_kafka_for_ever() -> None:
     drain = Drain()
-    writer = KafkaWriter(producer("127.0.0.1:1"), drain)
+    writer = KafkaWriter(producer(Kafka("127.0.0.1:1")), drain)
     writer.write_batch([window(3)])
     drain.ask()
     drain._asked_at -= 60.0
@@ -201,8 +202,8 @@ def test_a_stop_does_not_wait_for_kafka_for_ever() -> None:
 
 
 def test_topics_that_agree_are_left_alone(broker_address: str) -> None:
-    ensure_topics(broker_address, 1)
-    assert [(t["topic"], t["partitions"]) for t in describe(broker_address)] == [
+    ensure_topics(Kafka(broker_address), 1)
+    assert [(t["topic"], t["partitions"]) for t in describe(Kafka(broker_address))] == [
         (t.name, t.partitions) for t in topics.ALL
     ]
 
@@ -212,10 +213,10 @@ def test_another_partition_count_is_refused_with_the_remedy() -> None:
         EmbeddedBroker.start([topics.Topic("portfolio-updates", 4, "compact"), *topics.ALL[1:]]) as broker,
         pytest.raises(TopicMismatch, match=r"portfolio-updates has 4 partitions, not 12.*plimsoll topics"),
     ):
-        ensure_topics(broker.address, 1)
+        ensure_topics(Kafka(broker.address), 1)
 
 
 def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.topics._TIMEOUT_SECONDS", 0.3)
     with pytest.raises(PlimsollError, match=r"127\.0\.0\.1:1 \(set KAFKA_BROKERS\)"):
-        ensure_topics("127.0.0.1:1", 1)
+        ensure_topics(Kafka("127.0.0.1:1"), 1)

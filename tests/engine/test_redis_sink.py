@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 from engine.drain import Drain
 from engine.fence import Fenced
-from engine.redis_sink import WINDOWS_WAITING_MAX, Background, RedisWriter, connect
+from engine.redis_sink import WINDOWS_WAITING_MAX, Background, RedisWriter
 from engine.revalue import Publication
 from engine.vitals import Vitals
 from engine.window import Window
 from plimsoll import keys
 from plimsoll.errors import Unavailable
 from plimsoll.messages import Heartbeat, Mark, ScenarioSetRecord
+from plimsoll.transport import Redis
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 
 @pytest.fixture
 def writer(redis_url: str) -> Iterator[RedisWriter]:
-    made = RedisWriter(connect(redis_url), "0/1", range(12), 390, Drain())
+    made = RedisWriter(Redis(redis_url), "0/1", range(12), 390, Drain())
     yield made
     made.close()
 
@@ -171,7 +172,7 @@ def test_more_portfolios_than_one_call_takes_are_all_written(writer: RedisWriter
 
 def test_a_write_waits_for_redis_and_gives_up_only_when_told_to_stop(redis_url: str) -> None:
     drain = Drain()
-    nobody = RedisWriter(connect("redis://127.0.0.1:1/0"), "0/1", range(12), 390, drain)
+    nobody = RedisWriter(Redis("redis://127.0.0.1:1/0"), "0/1", range(12), 390, drain)
     drain.ask()
     drain._asked_at -= 60.0  # told long ago
     with pytest.raises(Unavailable, match="Redis is unavailable"):
@@ -204,7 +205,7 @@ def test_a_write_succeeds_once_memory_is_there_again(
 def test_a_portfolio_that_two_workers_hold_is_said_aloud(
     redis_url: str, caplog: pytest.LogCaptureFixture, workers: int, warned: bool
 ) -> None:
-    writer = RedisWriter(connect(redis_url), f"0/{workers}", range(0, 12, workers), 390, Drain())
+    writer = RedisWriter(Redis(redis_url), f"0/{workers}", range(0, 12, workers), 390, Drain())
     writer.write(Window(publications=[publication("p-0", 1, partition=3)]))
     writer.write(Window(publications=[publication("p-0", 2, partition=6)]))
     writer.close()
@@ -212,8 +213,8 @@ def test_a_portfolio_that_two_workers_hold_is_said_aloud(
 
 
 def test_a_superseded_worker_is_kept_out_and_its_successor_goes_on(redis_url: str, client: redis.Redis) -> None:
-    zombie = RedisWriter(connect(redis_url), "0/2", [0, 2], 390, Drain(), token=5)
-    successor = RedisWriter(connect(redis_url), "0/4", [0, 4], 390, Drain(), token=12)
+    zombie = RedisWriter(Redis(redis_url), "0/2", [0, 2], 390, Drain(), token=5)
+    successor = RedisWriter(Redis(redis_url), "0/4", [0, 4], 390, Drain(), token=12)
     zombie.write(Window(publications=[publication("p-0", 1)]))
     successor.write(Window(publications=[publication("p-0", 2)]))
     for late in (Window(publications=[publication("p-0", 3)]), Window(closed=[("p-0", "9")])):
@@ -226,8 +227,8 @@ def test_a_superseded_worker_is_kept_out_and_its_successor_goes_on(redis_url: st
 def test_after_a_flush_the_fence_stands_again_with_the_first_write_of_the_living(
     redis_url: str, client: redis.Redis
 ) -> None:
-    zombie = RedisWriter(connect(redis_url), "0/1", [0], 390, Drain(), token=5)
-    living = RedisWriter(connect(redis_url), "0/1", [0], 390, Drain(), token=12)
+    zombie = RedisWriter(Redis(redis_url), "0/1", [0], 390, Drain(), token=5)
+    living = RedisWriter(Redis(redis_url), "0/1", [0], 390, Drain(), token=12)
     living.write(Window(publications=[publication("p-0", 1)]))
     client.flushdb()
     zombie.write(Window(publications=[publication("p-0", 1)]))
@@ -239,7 +240,7 @@ def test_after_a_flush_the_fence_stands_again_with_the_first_write_of_the_living
 
 def test_a_flush_is_noticed_with_the_next_beat_and_a_start_is_none(redis_url: str, client: redis.Redis) -> None:
     emptied = threading.Event()
-    writer = RedisWriter(connect(redis_url), "0/1", [0], 390, Drain(), emptied=emptied)
+    writer = RedisWriter(Redis(redis_url), "0/1", [0], 390, Drain(), emptied=emptied)
     beat = Heartbeat(0, 1, 0, 0, "running", 0, 0, 0, 0, 0, 0.0, 0, None, None, None)
     for _ in range(2):
         writer.write(Window(heartbeat=beat))

@@ -7,12 +7,13 @@ import pytest
 from engine.redis_sink import connect
 from engine.same_log import AnotherLog, Log, claim_redis, differences
 from plimsoll import keys
+from plimsoll.transport import Redis
 
 HERE = Log("cluster-a", {"market-data": "id-1", "portfolio-updates": "id-2"})
 
 
 def test_redis_belongs_to_the_cluster_that_claimed_it_first(redis_url: str) -> None:
-    with connect(redis_url) as client:
+    with connect(Redis(redis_url)) as client:
         assert not claim_redis(client, Log("cluster-a"))
         assert claim_redis(client, Log("cluster-a"))
         with pytest.raises(AnotherLog, match=r"that of Kafka cluster cluster-a, and this is cluster-b.*FLUSHDB"):
@@ -22,14 +23,14 @@ def test_redis_belongs_to_the_cluster_that_claimed_it_first(redis_url: str) -> N
 
 
 def test_a_topic_that_was_made_anew_is_another_log(redis_url: str) -> None:
-    with connect(redis_url) as client:
+    with connect(Redis(redis_url)) as client:
         claim_redis(client, HERE)
         with pytest.raises(AnotherLog, match="topic market-data was deleted and made anew"):
             claim_redis(client, Log("cluster-a", {**HERE.topics, "market-data": "id-3"}))
 
 
 def test_ids_that_were_not_told_before_are_learnt_and_those_not_told_now_are_kept(redis_url: str) -> None:
-    with connect(redis_url) as client:
+    with connect(Redis(redis_url)) as client:
         claim_redis(client, Log("cluster-a"))
         assert claim_redis(client, HERE)
         assert claim_redis(client, Log("cluster-a"))
@@ -38,7 +39,7 @@ def test_ids_that_were_not_told_before_are_learnt_and_those_not_told_now_are_kep
 
 
 def test_the_claim_of_an_older_version_is_honoured_and_replaced(redis_url: str) -> None:
-    with connect(redis_url) as client:
+    with connect(Redis(redis_url)) as client:
         client.set(keys.KAFKA_CLUSTER, "cluster-a")
         with pytest.raises(AnotherLog):
             claim_redis(client, Log("cluster-b"))

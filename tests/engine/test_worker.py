@@ -22,11 +22,12 @@ from engine import worker as module
 from engine.manifest import SAVED_AFTER, DirectoryUnusable, Keeper, StateUnusable
 from engine.redis_sink import connect
 from engine.same_log import AnotherLog, Log
-from engine.topics import client_of, topic_ids, trimmed
+from engine.topics import Client, topic_ids, trimmed
 from engine.worker import RecoveryDirectoryBusy, Start, _Guarded, _Worker, explained
 from plimsoll import keys
 from plimsoll.errors import Unavailable
 from plimsoll.settings import Settings
+from plimsoll.transport import Kafka, Redis
 
 if TYPE_CHECKING:
     from tests.conftest import Processes
@@ -77,19 +78,19 @@ def trimmed_broker(embedded_broker: EmbeddedBroker) -> EmbeddedBroker:
 
 
 def with_results(redis_url: str, portfolios: int = 1) -> None:
-    with connect(redis_url) as client:
+    with connect(Redis(redis_url)) as client:
         for number in range(portfolios):
             client.zadd(keys.by_risk(), {f"portfolio-{number}": 1.0})
 
 
 def test_the_first_offsets_of_a_log_are_told(trimmed_broker: EmbeddedBroker) -> None:
-    client = client_of(trimmed_broker.address)
-    assert trimmed(client, trimmed_broker.address, [2, 3, 4]) == {3: 8}
+    client = Client(Kafka(trimmed_broker.address))
+    assert trimmed(client, [2, 3, 4]) == {3: 8}
 
 
 def test_a_broker_that_names_no_topics_is_not_asked_in_vain(broker_address: str) -> None:
     began = time.monotonic()
-    assert topic_ids(client_of(broker_address), broker_address) is None
+    assert topic_ids(Client(Kafka(broker_address))) is None
     assert time.monotonic() - began < 2
 
 

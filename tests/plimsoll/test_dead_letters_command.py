@@ -27,6 +27,7 @@ from plimsoll import topics
 from plimsoll.commands.dead_letters import TopicName, since_ns
 from plimsoll.errors import BadSetting, Reason
 from plimsoll.messages import DeadLetter
+from plimsoll.transport import Kafka
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "plimsoll.cli", "dead-letters"]
@@ -73,7 +74,7 @@ def set_aside(
     for offset, (key, value) in zip(told(address, topic, records), records, strict=True):
         ledger.take(Record(topic.name, 2, offset, key, value), time.time_ns() - hours_ago * HOUR_NS)
     letters = ledger.take_dead()
-    writer = KafkaWriter(producer(address), Drain())
+    writer = KafkaWriter(producer(Kafka(address)), Drain())
     writer.write_batch([Window(dead_letters=letters)] * times)
     writer.snapshot()
     return letters

@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, TopicPartition
 from embedded.broker import EmbeddedBroker
 from plimsoll.errors import Unavailable
 from plimsoll.topics import MARKET_CLOSES, MARKET_DATA, PORTFOLIO_UPDATES, Topic
+from plimsoll.transport import Kafka
 from producer import publish
 from producer.publish import Publisher, Record, Unacknowledged, WrongTopic, connect, partition_of
 
@@ -62,7 +63,7 @@ def test_a_key_has_the_partition_that_other_kafka_clients_give_it(key: bytes, mu
 
 
 async def test_everything_published_is_read_back_once_and_in_order(broker_address: str) -> None:
-    publisher = await connect(broker_address, TOPICS)
+    publisher = await connect(Kafka(broker_address), TOPICS)
     sent = numbered(12_000)
     try:
         await publisher.publish(PORTFOLIO_UPDATES, sent)
@@ -78,7 +79,7 @@ async def test_everything_published_is_read_back_once_and_in_order(broker_addres
 
 
 async def test_a_broker_that_goes_and_comes_back_has_everything_once(embedded_broker: EmbeddedBroker) -> None:
-    publisher = await connect(embedded_broker.address, TOPICS)
+    publisher = await connect(Kafka(embedded_broker.address), TOPICS)
     sent = numbered(4_000)
     try:
         await publisher.publish(PORTFOLIO_UPDATES, sent[:1000])
@@ -97,7 +98,7 @@ async def test_a_broker_that_goes_and_comes_back_has_everything_once(embedded_br
 
 
 async def test_a_large_record_goes_alone(broker_address: str) -> None:
-    publisher = await connect(broker_address, TOPICS)
+    publisher = await connect(Kafka(broker_address), TOPICS)
     sent = [(b"portfolio-0001", b"x" * size) for size in (10, 2 * publish.BATCH_SIZE_MAX, 20)]
     try:
         await publisher.publish(PORTFOLIO_UPDATES, sent)
@@ -112,10 +113,10 @@ async def test_a_large_record_goes_alone(broker_address: str) -> None:
 async def test_a_missing_topic_is_named_with_what_to_create() -> None:
     with EmbeddedBroker.start([MARKET_DATA, MARKET_CLOSES]) as broker:
         with pytest.raises(WrongTopic, match=r"portfolio-updates is missing.*create it with 12 partitions.*compact"):
-            await connect(broker.address, TOPICS)
+            await connect(Kafka(broker.address), TOPICS)
         # Asking for it has not made the broker create it with partitions of its own choice.
         with pytest.raises(WrongTopic, match="portfolio-updates is missing"):
-            await connect(broker.address, TOPICS)
+            await connect(Kafka(broker.address), TOPICS)
 
 
 async def test_a_topic_with_other_partitions_is_refused() -> None:
@@ -124,7 +125,7 @@ async def test_a_topic_with_other_partitions_is_refused() -> None:
         EmbeddedBroker.start([MARKET_DATA, MARKET_CLOSES, other]) as broker,
         pytest.raises(WrongTopic, match="portfolio-updates has 5 partitions and not 12"),
     ):
-        await connect(broker.address, TOPICS)
+        await connect(Kafka(broker.address), TOPICS)
 
 
 async def test_a_broker_that_is_away_is_named_with_the_remedy() -> None:
@@ -132,7 +133,7 @@ async def test_a_broker_that_is_away_is_named_with_the_remedy() -> None:
         closed.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{closed.getsockname()[1]}"
     with pytest.raises(Unavailable, match=rf"{address}.*KAFKA_BROKERS or --broker"):
-        await connect(address, TOPICS, patience_seconds=0.2)
+        await connect(Kafka(address), TOPICS, patience_seconds=0.2)
 
 
 async def test_a_broker_that_accepts_and_never_answers_is_away() -> None:
@@ -140,12 +141,12 @@ async def test_a_broker_that_accepts_and_never_answers_is_away() -> None:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
         with pytest.raises(Unavailable, match="KAFKA_BROKERS or --broker"):
-            await connect(f"127.0.0.1:{mute.getsockname()[1]}", TOPICS, patience_seconds=0.3)
+            await connect(Kafka(f"127.0.0.1:{mute.getsockname()[1]}"), TOPICS, patience_seconds=0.3)
 
 
 async def test_a_broker_that_comes_while_we_wait_is_used(embedded_broker: EmbeddedBroker) -> None:
     embedded_broker.down()
-    connecting = asyncio.create_task(connect(embedded_broker.address, TOPICS))
+    connecting = asyncio.create_task(connect(Kafka(embedded_broker.address), TOPICS))
     await asyncio.wait([connecting], timeout=0.3)
     assert not connecting.done()
     embedded_broker.up()

@@ -1,5 +1,9 @@
 """Run a real Apache Kafka broker (KRaft, one node) in the foreground: `python run.py DIRECTORY PORT CONTROLLER_PORT`.
 
+With a fourth argument it is a secured one: a JSON file that says the `port` of a listener for SASL_SSL (by
+SCRAM-SHA-512), the `keystore` (PEM: key and certificate) and the `users` with their passwords. There nobody may do
+anything that no ACL allows, but the user `admin`.
+
 It needs Java 17 or newer and Maven, and nothing of Plimsoll. The jars come through Maven once and are kept in the
 user's cache (43 MB); the data lies in DIRECTORY, which has to be new, and stays there. Once all is prepared this
 process becomes the broker: its number is the broker's, and SIGTERM stops it. Loopback only, 512 MB of heap.
@@ -10,6 +14,7 @@ Exit code 77: this machine lacks something; the last line on standard error says
 from __future__ import annotations
 
 import base64
+import json
 import os
 import re
 import shutil
@@ -29,10 +34,10 @@ PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{controller_port}
-listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{port}
+listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}{secured}
+advertised.listeners=PLAINTEXT://127.0.0.1:{port}{secured}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL
 log.dirs={data}
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=1
@@ -44,6 +49,16 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 """
+# The broker speaks to itself in plain, as ANONYMOUS, which nobody is who comes through SASL_SSL.
+SECURED_PROPERTIES = """\
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\\
+  org.apache.kafka.common.security.scram.ScramLoginModule required;
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:admin;User:ANONYMOUS
+"""
 
 
 def main() -> None:
@@ -53,11 +68,17 @@ def main() -> None:
     classpath = f"{fetch_jars()}/*"
     directory.mkdir(parents=True, exist_ok=True)
     properties = directory / "server.properties"
-    properties.write_text(
-        PROPERTIES.format(port=port, controller_port=controller_port, data=directory / "data"), encoding="utf-8"
-    )
+    secured = json.loads(Path(sys.argv[4]).read_text(encoding="utf-8")) if len(sys.argv) > 4 else None
+    listener = f",SASL_SSL://127.0.0.1:{secured['port']}" if secured else ""
+    told = PROPERTIES.format(port=port, controller_port=controller_port, secured=listener, data=directory / "data")
+    users = []
+    if secured:
+        told += SECURED_PROPERTIES.format(keystore=secured["keystore"])
+        for name, password in secured["users"].items():
+            users += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
+    properties.write_text(told, encoding="utf-8")
     options = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classpath]
-    storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties)]
+    storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties), *users]
     subprocess.run([java, "-XX:TieredStopAtLevel=1", *options, *storage], check=True)
     os.execv(java, [java, "-Xms256m", "-Xmx512m", *options, "kafka.Kafka", str(properties)])
 
