@@ -109,7 +109,7 @@ class Log:
             progress(done, total)
             if left and patience.is_out(done):
                 raise self._heard.refused or Unavailable(
-                    "Kafka", f"nothing heard for {patience.seconds:g} s at {self._kafka} (set KAFKA_BROKERS)"
+                    "Kafka", f"nothing heard for {patience.seconds:g} s {self._kafka.where}"
                 )
         self._consumer.unassign()
 

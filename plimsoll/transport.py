@@ -89,6 +89,13 @@ class Kafka:
         return self.brokers
 
     @property
+    def where(self) -> str:
+        """Where no broker answers, as the end of a sentence, and what may be meant."""
+        # A port that speaks TLS only hangs up on whoever does not.
+        meant = "" if self.encrypted else "; where they speak TLS, set PLIMSOLL_KAFKA_SECURITY"
+        return f"at {self} (set KAFKA_BROKERS{meant})"
+
+    @property
     def encrypted(self) -> bool:
         """Whether it is spoken to through TLS."""
         return self.security.endswith("SSL")
@@ -200,7 +207,7 @@ class Heard:
         if told := self._kafka.refusal(error) or self.refused:
             return told
         texts = dict.fromkeys(_kafka_text(each) for each in (error, self._newest) if each is not None)
-        return Unavailable("Kafka", f"{'; '.join(texts)} at {self._kafka} (set KAFKA_BROKERS)")
+        return Unavailable("Kafka", f"{'; '.join(texts)} {self._kafka.where}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,11 +262,13 @@ class Redis:
         return Refused("Redis", what, f"at {self} as {self.username!r} ({error}): {remedy}")
 
     def said(self, error: BaseException) -> str:
-        """An error of a store that is away, and what may be meant where it hung up without a word."""
-        hung_up = "closed by server" in str(error) or "reset by peer" in str(error)
-        if hung_up and not self.encrypted:
-            return f"{error} (where this port speaks TLS, REDIS_URL has to begin with rediss://)"
-        return str(error)
+        """An error of a store that is away, and what may be meant where it hung up or kept silent."""
+        text = str(error)
+        if not self.encrypted and ("closed by server" in text or "reset by peer" in text):
+            return f"{text} (where this port speaks TLS, REDIS_URL has to begin with rediss://)"
+        if self.encrypted and text.startswith("Timeout connecting"):
+            return f"{text} (where this port speaks no TLS, REDIS_URL has to begin with redis://)"
+        return text
 
 
 def redis_refuses(error: BaseException) -> str:
@@ -357,8 +366,6 @@ def _tls_refusal(text: str) -> str:
         return "its certificate is not trusted"
     if "alert" in words and ("certificate" in words or "unknown ca" in words):
         return "our certificate is not taken"
-    if "wrong version number" in words:
-        return "it does not speak TLS at this port"
     return ""
 
 

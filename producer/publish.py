@@ -209,7 +209,7 @@ async def connect(
             if left <= 0:
                 remedy = "start it, or name another with KAFKA_BROKERS or --broker"
                 if not kafka.encrypted:
-                    remedy += " (where its port speaks TLS, PLIMSOLL_KAFKA_SECURITY says so)"
+                    remedy += "; where it speaks TLS, set PLIMSOLL_KAFKA_SECURITY"
                 raise Unavailable(f"Kafka at {kafka}", f"{reason}; {remedy}") from None
             _log.warning("no Kafka at %s yet, trying for another %.0f s", kafka, left, extra={"reason": reason})
         await asyncio.sleep(min(RETRY_SECONDS, max(0.0, deadline - time.monotonic())))

@@ -147,6 +147,73 @@ def test_the_doors_do() -> None:
     assert {named(path) for path in SOURCES if reads_the_environment(path)} == DOORS
 
 
+# --- who speaks to servers --------------------------------------------------------------------------------------------
+
+LIBRARIES = ("confluent_kafka", "aiokafka", "redis", "bytewax.connectors.kafka")
+CLIENTS = re.compile(
+    r"(AIO)?Kafka\w*(Client|Consumer|Producer|Source|Sink)|(Admin|Strict)?(Client|Consumer|Producer|Redis)"
+)
+TOLD = {"librdkafka", "aiokafka", "redis_py"}
+"""The methods of `plimsoll.transport` whose answers clients are made of."""
+
+
+def untold(tree: ast.Module) -> list[int]:
+    """Lines on which a client of Kafka or Redis is made of anything but what `plimsoll.transport` says."""
+    classes = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(LIBRARIES)
+        for alias in node.names
+        if CLIENTS.fullmatch(alias.name)
+    }
+    ours = {
+        id(call)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and {ast.unparse(base) for base in node.bases} & classes
+        for call in ast.walk(node)
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "super().__init__"
+    }
+    made = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and (
+            id(node) in ours
+            or (isinstance(node.func, ast.Name) and node.func.id in classes)
+            or (isinstance(node.func, ast.Attribute) and node.func.attr == "from_url")
+            or ast.unparse(node.func) == "redis.Redis"
+        )
+    ]
+    return [
+        node.lineno
+        for node in made
+        if not any(isinstance(part, ast.Attribute) and part.attr in TOLD for part in ast.walk(node))
+    ]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_no_client_is_made_without_the_settings_of_transport(path: Path) -> None:
+    assert not untold(tree_of(path))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from confluent_kafka import Consumer; Consumer({'bootstrap.servers': kafka})",
+        "from confluent_kafka.admin import AdminClient as Asking; Asking({})",
+        "from confluent_kafka import Producer; Producer({**told})",
+        "from aiokafka import AIOKafkaProducer; AIOKafkaProducer(bootstrap_servers=kafka)",
+        "from aiokafka.admin import AIOKafkaAdminClient; AIOKafkaAdminClient()",
+        "from bytewax.connectors.kafka import KafkaSource; KafkaSource([kafka], [topic])",
+        "import redis; redis.Redis(host=host)",
+        "from redis.asyncio import BlockingConnectionPool; BlockingConnectionPool.from_url(url)",
+        "from redis.asyncio import Redis; Redis(host=host)",
+    ],
+)
+def test_one_that_is_would_be_found(line: str) -> None:
+    assert untold(ast.parse(line)) == [1]
+
+
 # --- names and sizes --------------------------------------------------------------------------------------------------
 
 EVASIONS = re.compile(r"(?i)utils?|helpers?|common|misc|manager|impl")
