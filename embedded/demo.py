@@ -113,13 +113,19 @@ def servers(demo: Demo, kafka: str | None, redis_url: str | None) -> dict[str, s
     }
 
 
-def environment(environ: Mapping[str, str], reached: Mapping[str, str], dotenv: Path | None = None) -> dict[str, str]:
-    """What the programs find in their environment: `reached`, the demo's window, and whatever the caller set."""
+def environment(
+    environ: Mapping[str, str], reached: Mapping[str, str], dotenv: Path | None = None, *, health_port: int = 0
+) -> dict[str, str]:
+    """What the programs find in their environment: `reached`, the demo's window, and whatever the caller set.
+
+    health_port  of the first engine worker, where the caller set none; the heartbeats tell it to who asks; 0: none
+    """
     stated = settings.load({**environ, **reached}, dotenv)
     # The environment outdoes `.env`, so a window stated there must not be overruled by ours.
     window_ms = _WINDOW_MS if stated.window_ms == settings.Settings().window_ms else stated.window_ms
-    # Nobody asks a demo's engine for its health, and a port that is taken would be an error for nothing.
-    health_port = 0 if stated.health_port == settings.Settings().health_port else stated.health_port
+    # The usual one may belong to an engine beside this demo, and a port that is taken would be an error for nothing.
+    if stated.health_port != settings.Settings().health_port:
+        health_port = stated.health_port
     return {
         "PLIMSOLL_WINDOW_MS": str(window_ms),
         "PLIMSOLL_HEALTH_PORT": str(health_port),

@@ -6,6 +6,7 @@ It evicts nothing: a full store refuses writes aloud, it never loses a portfolio
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import shutil
@@ -27,6 +28,7 @@ from plimsoll.transport import Redis
 
 _WHO = "the embedded store"
 _PORT_TRIES = 5
+_ROW_TRIES = 20
 _START_SECONDS = 10.0
 _STOP_SECONDS = 2.0
 
@@ -93,6 +95,20 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def free_ports(count: int) -> int:
+    """The first of so many loopback ports in a row that nobody listens on at this moment; 0 where none were found."""
+    for _ in range(_ROW_TRIES):
+        first = free_port()
+        with contextlib.ExitStack() as probes:
+            try:
+                for port in range(first, first + count):
+                    probes.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except (OSError, OverflowError):
+                continue
+            return first
+    return 0
 
 
 def connect(store: Redis, seconds: float) -> redis.Redis:

@@ -32,7 +32,7 @@ from embedded import demo as demo_module
 from embedded.broker import EmbeddedBroker
 from embedded.child import Child, stop_all
 from embedded.demo import Demo, PortTaken
-from embedded.store import EmbeddedStore, connect, free_port
+from embedded.store import EmbeddedStore, connect, free_port, free_ports
 from plimsoll import keys, settings, topics, transport
 from plimsoll.errors import BadSetting, PlimsollError
 
@@ -136,7 +136,9 @@ def _start(
         children.append(store.child)
         redis_url = store.url
         say(f"store on {redis_url} (embedded: nothing is kept)")
-    environment = demo_module.environment(environ, demo_module.servers(demo, kafka, redis_url), dotenv)
+    health_port = free_ports(demo.workers)
+    servers = demo_module.servers(demo, kafka, redis_url)
+    environment = demo_module.environment(environ, servers, dotenv, health_port=health_port)
     clients: list[Child] = []
     stack.callback(_stop_clients, clients, stop, say)
     for name, command in programs(demo, port, directory / "recovery").items():

@@ -46,6 +46,10 @@ def answer(path: str, vitals: Vitals, ready_lag: int, now: datetime) -> Answer:
     return HTTPStatus.NOT_FOUND, "text/plain; charset=utf-8", b"/live, /ready and /metrics are here\n"
 
 
+def _text_of(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def _judged(name: str, checks: Sequence[Check], vitals: Vitals, now: datetime) -> Answer:
     holds = all(check.ok for check in checks)
     body = {name: holds, "checks": [_described(check, vitals, now) for check in checks]}
@@ -101,6 +105,7 @@ class HealthServer:
             return
         with server:
             self._server = server
+            self._vitals.health_address = _text_of(self._address[0], server.server_port)
             log.info("health of worker %s on http://%s:%d/ready", self._vitals.worker, self._address[0], self.port)
             server.timeout = CLOSE_SECONDS
             # The library's own loop cannot be stopped before it has begun, and `close` may come that early.

@@ -71,6 +71,8 @@ class Vitals:
         self._awaited: dict[str, tuple[str, float]] = {MARKET: ("not read yet", self._started_at)}
         self._lag: Mapping[tuple[str, int], int] | None = None
         self._totals: Totals | None = None
+        self.health_address: str | None = None
+        """Where these are served, address:port; None while they are not."""
         self.batches = 0
         self._meters = _Meters(worker)
         self._meters.registry.register(_Readings(self))
@@ -206,6 +208,11 @@ class Vitals:
     def lag_by_partition(self) -> Mapping[tuple[str, int], int]:
         """Records not read yet; empty before they were first counted."""
         return self._lag or {}
+
+    @property
+    def behind(self) -> int | None:
+        """Records not read yet, over all partitions; None before they were first counted."""
+        return None if self._lag is None else sum(self._lag.values())
 
     @property
     def totals(self) -> Totals | None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import logging
 import math
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -40,7 +41,7 @@ from engine.revalue import Publication, advisor_pnl, publications, sequence_of
 from engine.sources import Poll
 from engine.tally import Flood
 from engine.vitals import Vitals
-from plimsoll import topics
+from plimsoll import __version__, topics
 from plimsoll.messages import AdvisorPnl, DeadLetter, Heartbeat, Mark, ScenarioSetRecord
 from plimsoll.risk.arrays import FloatArray
 from plimsoll.risk.measures import Choice
@@ -121,6 +122,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         self._saves = saves
         self._emptied = emptied or threading.Event()
         self._vitals = vitals or Vitals(worker_name(worker_index, workers))
+        self._host = socket.gethostname()
         self._worker_index = worker_index
         self._workers = workers
         self._clock = clock
@@ -427,4 +429,8 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             market_source=next(iter(sources)) if len(sources) == 1 else ("mixed" if sources else None),
             corrections=ledger.corrections,
             replay=marks.replay,
+            version=__version__,
+            host=self._host,
+            health=self._vitals.health_address,
+            lag=self._vitals.behind,
         )

@@ -335,6 +335,14 @@ class Heartbeat(Struct, frozen=True):
     """How often proxies changed between market records: what a market watermark may be above their number."""
     replay: Replay | None = None
     """None where the newest price is not one of a replay, or does not say how quickly that is played."""
+    version: str | None = None
+    """Of the program that beats; with the three below, None where it is older than they are."""
+    host: str | None = None
+    """The machine, as it calls itself."""
+    health: str | None = None
+    """address:port of its /live, /ready and /metrics, as it listens; None where it serves none."""
+    lag: int | None = None
+    """Records of its partitions that it has not read yet; None before they were first counted."""
 
 
 class DeadLetter(Struct, frozen=True):

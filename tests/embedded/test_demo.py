@@ -120,9 +120,11 @@ def test_the_caller_s_own_settings_win(tmp_path: Path) -> None:
     assert environment({"PLIMSOLL_SCENARIOS": "300"}, HERE)["PLIMSOLL_SCENARIOS"] == "300"
 
 
-def test_the_engine_of_a_demo_serves_its_health_only_where_it_was_asked_to(tmp_path: Path) -> None:
+def test_the_engine_of_a_demo_serves_its_health_on_a_free_port_or_where_it_was_asked_to(tmp_path: Path) -> None:
     dotenv = tmp_path / ".env"
     dotenv.write_text("PLIMSOLL_HEALTH_PORT=9500\n")
+    asked = {"PLIMSOLL_HEALTH_PORT": "9464"}
     assert environment({}, HERE)["PLIMSOLL_HEALTH_PORT"] == "0"
-    assert environment({}, HERE, dotenv)["PLIMSOLL_HEALTH_PORT"] == "9500"
-    assert environment({"PLIMSOLL_HEALTH_PORT": "9464"}, HERE)["PLIMSOLL_HEALTH_PORT"] == "9464"
+    assert environment({}, HERE, health_port=4711)["PLIMSOLL_HEALTH_PORT"] == "4711"
+    assert environment({}, HERE, dotenv, health_port=4711)["PLIMSOLL_HEALTH_PORT"] == "9500"
+    assert environment(asked, HERE, health_port=4711)["PLIMSOLL_HEALTH_PORT"] == "9464"

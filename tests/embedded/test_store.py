@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -11,7 +12,7 @@ import pytest
 import redis
 
 from embedded import store as store_module
-from embedded.store import EmbeddedStore, find_server, free_port
+from embedded.store import EmbeddedStore, find_server, free_port, free_ports
 from plimsoll.errors import Unavailable
 
 
@@ -109,3 +110,18 @@ def test_a_server_that_cannot_start_says_why_and_leaves_nothing(
     with pytest.raises(Unavailable, match="ended with exit code"):
         EmbeddedStore.start()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_ports_in_a_row_can_all_be_had() -> None:
+    first = free_ports(3)
+    with contextlib.ExitStack() as taken:
+        for port in range(first, first + 3):
+            taken.enter_context(socket.socket()).bind(("127.0.0.1", port))
+
+
+def test_where_no_row_is_free_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        monkeypatch.setattr(store_module, "free_port", lambda: port - 1)
+        assert free_ports(2) == 0

@@ -65,6 +65,11 @@ def test_metrics_are_in_the_format_of_prometheus(server: HealthServer) -> None:
     assert 'plimsoll_engine_turn_age_seconds{worker="0/1"}' in told.text
 
 
+def test_where_it_is_served_is_known_once_it_is(server: HealthServer, vitals: Vitals) -> None:
+    assert ask(server, "/live").status_code == 200
+    assert vitals.health_address == f"127.0.0.1:{server.port}"
+
+
 def test_nothing_else_is_there(server: HealthServer) -> None:
     assert ask(server, "/").status_code == 404
 

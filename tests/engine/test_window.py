@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from engine.ledger import Record
 from engine.sources import Poll
 from engine.tally import DeadLetterBurst
 from engine.window import Revaluation, Window
+from plimsoll import __version__
 from plimsoll.messages import Heartbeat, Replay, RiskSnapshot, decode, encode
 from plimsoll.settings import Settings
 
@@ -263,6 +265,22 @@ def test_a_beat_a_second_says_how_the_worker_is(
     assert beat.applied == 501 + 21 + 2
     assert beat.last_session == "2022-12-28"
     assert [w for w in end(revaluation, clock, seconds=0.5) if w.heartbeat] == []
+
+
+def test_a_beat_says_where_the_worker_is_and_how_far_behind(
+    running: Any, revaluation: Revaluation, clock: Clock
+) -> None:
+    def beat() -> Heartbeat:
+        (found,) = [window.heartbeat for window in end(revaluation, clock, seconds=1.0) if window.heartbeat]
+        return decode(encode(found), Heartbeat)
+
+    running([])
+    first = beat()
+    assert (first.version, first.host) == (__version__, socket.gethostname())
+    assert (first.health, first.lag) == (None, None)  # nobody has said either yet
+    revaluation._vitals.health_address = "127.0.0.1:9464"
+    revaluation._vitals.lag({("market-data", 0): 3, ("portfolio-updates", 7): 4})
+    assert (beat().health, beat().lag) == ("127.0.0.1:9464", 7)
 
 
 def test_a_beat_says_which_session_is_played_as_the_newest_price_does(
