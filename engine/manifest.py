@@ -91,18 +91,26 @@ class Keeper:
 
         Raises `StateUnusable`, or `DirectoryUnusable` where nothing can be written.
         """
-        told = self.manifest
         _check_space(self._directory)
-        if told is not None:
-            self._refuse_another(told, here)
-            if told.committed and not self.parts():
-                raise self._lost("its files are gone")
+        self.judge(here)
+        told = self.manifest
         holding = [part for part in self.parts() if self._check_part(part)]
         if not self.empty and not holding:
             raise self._lost("its files hold none")
         rebuilt = told.rebuilt if told else None
         topics = {**(told.topics if told else {}), **here.topics}
         self.write(Manifest(STATE_FORMAT, self._worker, here.cluster, topics, bool(holding), rebuilt))
+
+    def judge(self, here: Log | None) -> None:
+        """Whether what lies here may be continued, on this log where it is given. Changes nothing.
+
+        Raises `StateUnusable` where it may not.
+        """
+        if (told := self.manifest) is None:
+            return
+        self._refuse_another(told, here)
+        if told.committed and not self.parts():
+            raise self._lost("its files are gone")
 
     def parts(self) -> list[Path]:
         """The files of the recovery store."""
@@ -167,7 +175,7 @@ class Keeper:
             raise DirectoryUnusable(f"{path} cannot be read: {error.strerror}. Mend it and start again") from None
         return None
 
-    def _refuse_another(self, told: Manifest, here: Log) -> None:
+    def _refuse_another(self, told: Manifest, here: Log | None) -> None:
         if told.format != STATE_FORMAT:
             raise StateUnusable(
                 f"{self._directory} holds a recovery state of format {told.format}, and this program continues format "
@@ -179,7 +187,9 @@ class Keeper:
                 f"{self._directory} holds the recovery state of worker {told.worker}, and this is {self._worker}: its "
                 f"portfolios would be lost. Put it back where it was, or add --rebuild once"
             )
-        if told.cluster and (reason := differences(Log(told.cluster, told.topics), here)):
+        if here is None or not told.cluster:
+            return
+        if reason := differences(Log(told.cluster, told.topics), here):
             raise StateUnusable(f"{self._directory} continues another log: {reason}. {_REBUILD}")
 
     def _check_part(self, part: Path) -> bool:
