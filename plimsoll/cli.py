@@ -189,7 +189,7 @@ def version() -> None:
 def application() -> typer.Typer:
     """The commands, assembled."""
     from embedded.__main__ import demo  # noqa: PLC0415
-    from plimsoll.commands import dead_letters, token  # noqa: PLC0415
+    from plimsoll.commands import dead_letters, doctor, status, token  # noqa: PLC0415
     from plimsoll.commands.bench import bench  # noqa: PLC0415
     from plimsoll.commands.schema import schema  # noqa: PLC0415
 
@@ -202,6 +202,8 @@ def application() -> typer.Typer:
     )
     for command in (demo, risk, backtest, schema, topics, bench, version):
         commands.command()(command)
+    commands.command()(status.command(_settings))
+    commands.command()(doctor.command(lambda: doctor.readable(os.environ, Path(".env"))))
     commands.command()(token.command(_settings))
     commands.add_typer(dead_letters.group(_settings))
     return commands

@@ -68,7 +68,8 @@ def print_all(*parts: RenderableType) -> None:
         console.print(part, highlight=False, markup=False)
 
 
-def _table() -> Table:
+def plain_table() -> Table:
+    """An empty table in the one look that tables have here."""
     from rich import box  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -93,7 +94,7 @@ def letters_table(letters: Sequence[DeadLetter]) -> Table:
     ]
     taken = sum(max(len(cell) for cell in column) + 2 for column in zip(*rows, strict=True))
     room = max(Console(width=_width()).width - taken, DETAIL_SHOWN_MIN)
-    table = _table()
+    table = plain_table()
     for name in ("set aside (UTC)", "source", "reason", "key", "what"):
         table.add_column(name, no_wrap=True)
     for letter, row in zip(letters, rows, strict=True):
@@ -105,7 +106,7 @@ def letters_table(letters: Sequence[DeadLetter]) -> Table:
 
 def summary_table(counts: Sequence[tuple[Reason, str, int]]) -> Table:
     """How many letters there are by reason and topic, and altogether."""
-    table = _table()
+    table = plain_table()
     table.add_column("reason", no_wrap=True)
     table.add_column("topic", no_wrap=True)
     table.add_column("letters", justify="right", no_wrap=True)
