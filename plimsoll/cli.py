@@ -189,7 +189,7 @@ def version() -> None:
 def application() -> typer.Typer:
     """The commands, assembled."""
     from embedded.__main__ import demo  # noqa: PLC0415
-    from plimsoll.commands import dead_letters, doctor, status, token  # noqa: PLC0415
+    from plimsoll.commands import dead_letters, doctor, status, token, top  # noqa: PLC0415
     from plimsoll.commands.bench import bench  # noqa: PLC0415
     from plimsoll.commands.schema import schema  # noqa: PLC0415
 
@@ -204,6 +204,7 @@ def application() -> typer.Typer:
         commands.command()(command)
     commands.command()(status.command(_settings))
     commands.command()(doctor.command(lambda: doctor.readable(os.environ, Path(".env"))))
+    commands.command()(top.command(_settings))
     commands.command()(token.command(_settings))
     commands.add_typer(dead_letters.group(_settings))
     return commands
