@@ -4,7 +4,7 @@
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart demo run-generator run-calculator run-api topics up down start stop status logs \
+.PHONY: help install quickstart demo run-generator run-calculator run-api doctor top topics up down start stop status logs \
         redis-cli clean test lint format type-check schema pictures lock check bench
 
 help: ## Show what there is
@@ -28,6 +28,12 @@ run-calculator: ## Keep the risk of every portfolio current: KAFKA_BROKERS to RE
 
 run-api: ## Serve GraphQL, REST and subscriptions on http://127.0.0.1:6066
 	uv run risk-api $(ARGS)
+
+doctor: ## Check everything that Plimsoll needs, and say what mends each fault
+	uv run plimsoll doctor $(ARGS)
+
+top: ## Watch rates, lag, latency and the riskiest portfolios; q ends it
+	uv run plimsoll top $(ARGS)
 
 topics: ## Create the topics that are missing on KAFKA_BROKERS, and list all five
 	uv run plimsoll topics $(ARGS)

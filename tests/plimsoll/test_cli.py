@@ -40,7 +40,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
     answer = plimsoll("--help", directory=tmp_path)
 
     assert answer.returncode == 0
-    for command in ("demo", "risk", "backtest", "schema", "topics", "dead-letters", "bench", "version"):
+    for command in ("demo", "risk", "backtest", "schema", "topics", "status", "doctor", "top", "dead-letters", "bench"):
         assert re.search(rf"\b{command}\b", answer.stdout)
 
 

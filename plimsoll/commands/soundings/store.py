@@ -71,7 +71,10 @@ def place(redis_url: str) -> str:
     parts = urlsplit(redis_url)
     if parts.scheme == "unix":
         return parts.path
-    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path.rstrip('/')}"
+    try:
+        return f"{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path.rstrip('/')}"
+    except ValueError:
+        return "REDIS_URL"
 
 
 @contextlib.contextmanager
@@ -83,7 +86,10 @@ def reaching(redis_url: str) -> Iterator[None]:
         raise Unavailable("Redis", f"{place(redis_url)} refuses the name or password of REDIS_URL") from None
     except redis.TimeoutError:
         raise Unavailable("Redis", f"no answer from {place(redis_url)} within {ANSWER_SECONDS:g} s") from None
-    except (redis.RedisError, OSError, ValueError) as error:
+    except ValueError:
+        # Its text may quote what was taken for the port, and that may be a piece of a password.
+        raise Unavailable("Redis", "REDIS_URL is not of the form redis://user:password@host:6379/0") from None
+    except (redis.RedisError, OSError) as error:
         reason = "nobody listens there" if isinstance(error, redis.ConnectionError) else str(error)
         raise Unavailable("Redis", f"{place(redis_url)}: {reason}") from None
 
