@@ -43,9 +43,11 @@ def command(told: Callable[[], Told]) -> Callable[..., None]:
     ) -> None:
         """Check everything that Plimsoll needs, and say of each fault what mends it.
 
-        Looks at settings, Kafka, topics, Redis, the engine's workers, versions, ports and limits; what is away keeps
-        nothing else from being checked, and what hangs is not waited for: 15 seconds at most. Changes nothing.
-        Exits with 0 where no fault was found, warnings or not, and with 1 otherwise.
+        Looks at settings, Kafka, topics, Redis, the engine's workers, versions,
+        ports and limits. What is away keeps nothing else from being checked, and
+        what hangs is not waited for: 15 seconds at most. Changes nothing.
+
+        Exits with 0 where no fault was found, warnings or not, else with 1.
         """
         from plimsoll.commands.findings import Verdict  # noqa: PLC0415
 

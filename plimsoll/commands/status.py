@@ -40,7 +40,8 @@ def command(told: Callable[[], Settings]) -> Callable[..., None]:
     ) -> None:
         """Say whether the system is healthy now: Kafka, Redis, every engine worker, and with --api the API.
 
-        Exits with 0 where it is, and with 1 where it is not; `plimsoll doctor` says what mends it.
+        Exits with 0 where it is, and with 1 where it is not; `plimsoll doctor`
+        says what mends it.
         """
         from plimsoll.commands.findings import Verdict  # noqa: PLC0415
         from plimsoll.commands.findings.system import judge  # noqa: PLC0415
@@ -187,7 +188,7 @@ def _lines(found: Sounding, settings: Settings) -> Iterator[tuple[str, str]]:
 
     up = sum(isinstance(answer, str) for answer in found.brokers.values())
     if isinstance(found.kafka, PlimsollError):
-        yield "kafka", f"away: {reason_of(found.kafka)}"
+        yield "kafka", f"{settings.kafka_brokers} away: {reason_of(found.kafka)}"
     else:
         letters = "?" if isinstance(found.dead_letters, PlimsollError) else f"{found.dead_letters:,}"
         there = f"{up} of {len(found.brokers)} answer, {len(found.kafka.topics)} of {len(topics.ALL)} topics"

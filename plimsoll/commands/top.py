@@ -57,8 +57,9 @@ def command(settings: Callable[[], Settings]) -> Callable[..., None]:
     ) -> None:
         """Watch the system live: rates, lag, latency, dead letters, sockets, the firm, and the riskiest portfolios.
 
-        q or Ctrl-C ends it. It waits for what is away and goes on when that is back. Rates are differences between two
-        readings, so --once takes as long as --interval. Exits with 0; with --once, with 1 where Redis is away.
+        q or Ctrl-C ends it, with 0. It waits for what is away, and goes on when
+        that is back. Rates are differences between two readings, so --once takes
+        as long as --interval; it exits with 1 where Redis is away.
         """
         from rich.console import Console  # noqa: PLC0415
 

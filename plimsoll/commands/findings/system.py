@@ -40,7 +40,7 @@ def _judge_redis(found: Sounding, settings: Settings) -> Iterator[Finding]:
             yield judge_rights(found.refused)
     if isinstance(found.contents, PlimsollError) or found.crew is None:
         unknown = "not known: what is in Redis cannot be read"
-        yield fault("engine", unknown, "mend what is said of redis, then ask again")
+        yield warning("engine", unknown, "mend what is said of redis, then ask again")
         return
     log = None if isinstance(found.kafka, PlimsollError) else found.kafka.log
     yield from judge_crew(found.crew, found.at_ns)

@@ -65,7 +65,7 @@ def each_broker(settings: Settings) -> dict[str, str | PlimsollError]:
     """For each host:port of KAFKA_BROKERS the id of the cluster it belongs to, or why it does not answer."""
 
     def cluster(address: str) -> str:
-        return str(_metadata(kafka_client(settings, address), address).cluster_id or "unnamed")
+        return str(_metadata(kafka_client(settings, address)).cluster_id or "unnamed")
 
     addresses = settings.kafka_brokers.split(",")
     return side_by_side({each: partial(cluster, each) for each in addresses}, 2 * ANSWER_SECONDS)
@@ -74,7 +74,7 @@ def each_broker(settings: Settings) -> dict[str, str | PlimsollError]:
 def read(settings: Settings, *, thoroughly: bool = False) -> KafkaReading:
     """The cluster and its topics; `thoroughly` with the topics' ids and settings. Raises `Unavailable`."""
     client = kafka_client(settings)
-    told = _metadata(client, settings.kafka_brokers)
+    told = _metadata(client)
     found = {
         topic.name: _topic(topic.name, told.topics[topic.name])
         for topic in topics.ALL
@@ -92,7 +92,7 @@ def read(settings: Settings, *, thoroughly: bool = False) -> KafkaReading:
 def dead_letters_since(settings: Settings, since_ms: int) -> int:
     """How many records were set aside since a moment in UTC milliseconds. Raises `Unavailable` or `LogMoved`."""
     client = kafka_client(settings)
-    told = _metadata(client, settings.kafka_brokers)
+    told = _metadata(client)
     name = topics.DEAD_LETTERS.name
     if told.controller_id not in told.brokers:
         # It finds no offset by time, and holds so little that all of it can be read.
@@ -108,11 +108,11 @@ def dead_letters_since(settings: Settings, since_ms: int) -> int:
     return sum(ends[partition] - first for partition, first in firsts.items() if first >= 0)
 
 
-def _metadata(client: AdminClient, brokers: str) -> Any:  # noqa: ANN401 - the library's types are untyped
+def _metadata(client: AdminClient) -> Any:  # noqa: ANN401 - the library's types are untyped
     try:
         return client.list_topics(timeout=ANSWER_SECONDS)
     except KafkaException as error:
-        raise Unavailable("Kafka", f"{error.args[0].str()} at {brokers}") from None
+        raise Unavailable("Kafka", error.args[0].str()) from None
 
 
 def _topic(name: str, told: Any) -> TopicReading:  # noqa: ANN401

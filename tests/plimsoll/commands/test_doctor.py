@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, timedelta
@@ -21,9 +22,11 @@ from typing import Any
 import pytest
 import redis
 from confluent_kafka import Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from embedded.broker import EmbeddedBroker
 from embedded.store import EmbeddedStore, free_port
+from engine.topics import client_of
 from plimsoll import keys, topics
 from plimsoll.commands.doctor import examine
 from plimsoll.commands.findings import Finding
@@ -141,6 +144,32 @@ def test_doctor_goes_on_without_the_settings_that_cannot_be_read(tmp_path: Path)
 def test_an_address_that_is_none_is_bad_usage(text: str) -> None:
     with pytest.raises(BadSetting, match=r"--api: not of the form http://127\.0\.0\.1:6066"):
         require_url("--api", text)
+
+
+@pytest.mark.kafka
+def test_a_topic_of_a_real_kafka_that_forgets_is_named_and_its_letters_are_counted_by_time(
+    real_broker: str, redis_url: str
+) -> None:
+    found = examined(real_broker, redis_url)
+    assert found["topic portfolio-updates"].found == "12 partitions, replicas 1, cleanup compact"
+    assert found["dead letters"].found == "none in the last hour"
+
+    client = Producer({"bootstrap.servers": real_broker})
+    for hours_ago, partition in ((0, 0), (0, 2), (5, 2)):
+        written_ms = int((time.time() - 3600 * hours_ago) * 1e3)
+        client.produce(topics.DEAD_LETTERS.name, b"{}", b"a/0/0", partition, timestamp=written_ms)
+    assert client.flush(20) == 0
+    forgets = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
+    changed = ConfigResource(ResourceType.TOPIC, topics.PORTFOLIO_UPDATES.name, incremental_configs=[forgets])
+    admin = client_of(real_broker)  # an answer never comes once its client is gone
+    for done in admin.incremental_alter_configs([changed]).values():
+        done.result(20)
+
+    found = examined(real_broker, redis_url)
+    assert found["dead letters"].found == "2 in the last hour"
+    topic = found["topic portfolio-updates"]
+    assert (topic.verdict, topic.found[:42]) == ("fault", "cleanup.policy is delete, not compact: wha")
+    assert "--entity-name portfolio-updates --add-config cleanup.policy=compact" in topic.remedy
 
 
 # --- a running engine -------------------------------------------------------------------------------------------------
