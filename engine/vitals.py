@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -22,9 +23,21 @@ from prometheus_client.registry import Collector
 from typing_extensions import override
 
 from engine.pulse import SILENCE_SECONDS_MAX, STARTING_SECONDS_MAX, Pulse
+from plimsoll import topics
+from plimsoll.errors import Reason
+
+if TYPE_CHECKING:
+    from engine.census import Census
 
 MARKET = "market"
 """What a worker awaits from its start until `has`: the prices and closes that were in Kafka before it."""
+
+DEPENDENCIES = (MARKET, "Kafka", "Kafka deliveries", "Redis", "recovery directory")
+"""What may be awaited. Each is shown from the start, as is every end of a record: a series that begins with its first
+event has no rate at that event."""
+_RETRIED = ("Kafka", "Redis")
+_ENDS = ("applied", "stale", "dead")
+_TOPICS = (topics.PORTFOLIO_UPDATES.name, topics.MARKET_DATA.name, topics.MARKET_CLOSES.name)
 
 _BUCKETS = (
     0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -73,6 +86,8 @@ class Vitals:
         self._totals: Totals | None = None
         self.health_address: str | None = None
         """Where these are served, address:port; None while they are not."""
+        self.census: Census | None = None
+        """The portfolios, counted; None before the market was read."""
         self.batches = 0
         self._meters = _Meters(worker)
         self._meters.registry.register(_Readings(self))
@@ -239,6 +254,8 @@ class _Meters:
             ["worker", "dependency"],
             registry=self.registry,
         )
+        for dependency in _RETRIED:
+            self.retries.labels(worker, dependency)
         Gauge(
             "plimsoll_engine_start_time_seconds", "When the worker started.", ["worker"], registry=self.registry
         ).labels(worker).set_to_current_time()
@@ -266,22 +283,24 @@ class _Readings(Collector):
         for (topic, partition), records in vitals.lag_by_partition.items():
             lag.add_metric([vitals.worker, topic, str(partition)], records)
         yield lag
-        awaited = self._gauge("awaited", "1 for each dependency that is waited for.", "dependency")
-        for dependency in vitals.awaited:
-            awaited.add_metric([vitals.worker, dependency], 1)
+        awaited = self._gauge("awaited", "1 while the dependency is waited for.", "dependency")
+        for dependency in dict.fromkeys((*DEPENDENCIES, *vitals.awaited)):
+            awaited.add_metric([vitals.worker, dependency], dependency in vitals.awaited)
         yield awaited
         if (totals := vitals.totals) is not None:
             yield from self._counts(totals)
+        if (census := vitals.census) is not None:
+            yield from self._census(census)
 
     def _counts(self, totals: Totals) -> Iterator[Metric]:
         worker = self._vitals.worker
         records = self._counter("records", "Records read, by how they ended: applied, stale or dead.", "topic", "end")
-        for end, counts in (("applied", totals.applied), ("stale", totals.stale), ("dead", totals.dead)):
-            for topic, count in counts.items():
+        for end, counts in zip(_ENDS, (totals.applied, totals.stale, totals.dead), strict=True):
+            for topic, count in {**dict.fromkeys(_TOPICS, 0), **counts}.items():
                 records.add_metric([worker, topic, end], count)
         yield records
         letters = self._counter("dead_letters", "Records set aside, by reason.", "reason")
-        for reason, count in totals.reasons.items():
+        for reason, count in {**dict.fromkeys(map(str, Reason), 0), **totals.reasons}.items():
             letters.add_metric([worker, reason], count)
         yield letters
         for name, about, total in (
@@ -294,6 +313,27 @@ class _Readings(Collector):
         yield self._one("portfolios", "Open portfolios in the book.", totals.portfolios)
         yield self._one("positions", "Positions in the book.", totals.positions)
         yield self._one("symbols", "Symbols met.", totals.symbols)
+
+    def _census(self, census: Census) -> Iterator[Metric]:
+        worker = self._vitals.worker
+        zones = self._gauge(
+            "backtest_portfolios",
+            "Portfolios by Basel's zone at 99 %; NONE: judged in fewer than 250 sessions.",
+            "zone",
+        )
+        for zone, portfolios in census.by_zone.items():
+            zones.add_metric([worker, zone], portfolios)
+        yield zones
+        yield self._one(
+            "backtest_sessions", "Sessions judged by the live backtest, over open portfolios.", census.sessions
+        )
+        exceptions = self._gauge(
+            "backtest_exceptions", "Those that lost more than value at risk had said, by its confidence.", "confidence"
+        )
+        for confidence, count in (("0.95", census.exceptions_95), ("0.99", census.exceptions_99)):
+            exceptions.add_metric([worker, confidence], count)
+        yield exceptions
+        yield self._one("portfolios_incomplete", "Portfolios that hold something without a price.", census.incomplete)
 
     def _one(self, name: str, about: str, value: float) -> Metric:
         gauge = self._gauge(name, about)

@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from engine.backtest import judge
+from engine.census import census
 from engine.dealing import worker_name
 from engine.ledger import Ledger, Record
 from engine.market import scenario_set_record
@@ -65,6 +66,8 @@ TOUCH_SHARE = 20
 """A pass over all positions costs a twentieth of the time at most."""
 SUM_NS = BEAT_NS // 4
 """Sums of advisors go out in parts, so that no window waits for all of them."""
+CENSUS_BEATS = 5
+"""A census passes over the book once: at every fifth beat it costs what one window of a hundred does at the most."""
 ADVISORS_PER_SECOND_MAX = 100
 """Each costs some 20 KB to write; with more of them, a round takes longer than a second."""
 
@@ -212,6 +215,8 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
             self._beat_ns = now_ns
             self._last_state = state
             windows[-1].heartbeat = self._heartbeat(now_ns, state)
+            if self._caught_up and self._beats % CENSUS_BEATS == 0:
+                self._vitals.census = census(self._ledger.book, self._ledger.marks.price)
             self._beats += 1
             self._report()
         if now_ns - self._summed_ns >= SUM_NS or beats:
