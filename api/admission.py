@@ -1,7 +1,8 @@
 """Who is let in: the one place that turns what a request or a socket shows into a `Caller`.
 
 Shown is `Authorization: Bearer <token>` or `X-API-Key: <key>`, in the headers or, over a socket, in the parameters of
-`connection_init`; never in an address, which ends up in logs. Without sign-in everyone is `ANYONE`.
+`connection_init`; never in an address, which ends up in logs. `Authorization: ApiKey <key>` is another way to say the
+latter, for those who can set no other header, as Prometheus. Without sign-in everyone is `ANYONE`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ LOOK_EVERY_SECONDS = 5.0
 """How often files and key sets are asked whether they have changed: a key that is taken back ends within this."""
 
 _HEADERS = {"authorization": True, "x-api-key": False}
-"""Name -> whether it shows a token, and no key."""
+"""Name -> whether it shows a token, and no key; of an Authorization, its scheme says so."""
+_SCHEMES = {"bearer": True, "apikey": False}
+"""Scheme of an Authorization -> the same."""
 _PARAMETERS = {"authorization": True, "authtoken": True, "xapikey": False, "apikey": False}
 """The same for names without case, hyphens and underscores: `X-API-Key`, `x_api_key` and `xApiKey` are one."""
 _NESTED = "headers"
@@ -139,6 +142,11 @@ def terms_of(settings: Settings) -> Terms:
     )
 
 
+def is_shown_by(headers: Mapping[str, str]) -> bool:
+    """Whether a request shows anything at all that is meant to let somebody in."""
+    return any(name.lower() in _HEADERS for name in headers)
+
+
 def _in_headers(headers: Mapping[str, str]) -> list[tuple[bool, str]]:
     """Everything in headers that is meant to let somebody in: whether it is a token, and it. Raises `NotAdmitted`."""
     found = []
@@ -146,7 +154,7 @@ def _in_headers(headers: Mapping[str, str]) -> list[tuple[bool, str]]:
     for name, value in headers.items():
         is_token = _HEADERS.get(name.lower())
         if is_token is not None:
-            found.append((is_token, _token(value, bare=False) if is_token else value.strip()))
+            found.append(_authorization(value, bare=False) if is_token else (False, value.strip()))
     return found
 
 
@@ -161,15 +169,18 @@ def _in_parameters(params: Mapping[str, object]) -> list[tuple[bool, str]]:
         elif is_token is not None and value is not None:
             if not isinstance(value, str):
                 raise NotAdmitted("a token or an API key is a text")
-            found.append((is_token, _token(value, bare=True) if is_token else value.strip()))
+            found.append(_authorization(value, bare=True) if is_token else (False, value.strip()))
     return found
 
 
-def _token(value: str, *, bare: bool) -> str:
-    """The token of an Authorization; `bare` takes one without its scheme as well. Raises `NotAdmitted`."""
-    scheme, space, token = value.strip().partition(" ")
-    if space and scheme.lower() == "bearer":
-        return token.strip()
-    if bare and not space and scheme.lower() not in ("", "bearer"):
-        return scheme
-    raise NotAdmitted("Authorization is wanted in the form Bearer <token>")
+def _authorization(value: str, *, bare: bool) -> tuple[bool, str]:
+    """What an Authorization shows: whether it is a token, and it. `bare` takes a token without its scheme as well.
+
+    Raises `NotAdmitted`.
+    """
+    scheme, space, shown = value.strip().partition(" ")
+    if space and scheme.lower() in _SCHEMES:
+        return _SCHEMES[scheme.lower()], shown.strip()
+    if bare and not space and scheme.lower() not in ("", *_SCHEMES):
+        return True, scheme
+    raise NotAdmitted("Authorization is wanted in the form Bearer <token>, or ApiKey <key>")

@@ -14,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from api.admission import is_shown_by
 from api.audit import Decision
 from api.backend import Backend
 from api.errors import Forbidden, NotAdmitted
@@ -76,7 +77,8 @@ def _is_open(scope: Scope, headers: Headers) -> bool:
     if path in OPEN_PATHS or path.startswith(OPEN_BELOW):
         return True
     if path in PEER_PATHS:
-        return is_beside_us(scope, headers)
+        # One who shows a key is taken for who it says, also from beside us: it may let them see more.
+        return is_beside_us(scope, headers) and not is_shown_by(headers)
     # Only without a question: with one, the same address answers it.
     asks_for_page = scope["method"] == "GET" and not scope["query_string"] and "text/html" in headers.get("accept", "")
     return path == GRAPHQL_PATH and asks_for_page

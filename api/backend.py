@@ -18,6 +18,7 @@ from api.analysis import Analysis
 from api.audit import Audit
 from api.engine_state import EngineState
 from api.fanout import Fanout
+from api.figures import Business
 from api.follow import Follow
 from api.health import Readiness
 from api.identity import Caller, Role
@@ -65,6 +66,7 @@ class Backend:
     follow: Follow
     telemetry: Telemetry
     readiness: Readiness
+    business: Business
     redis: Redis = field(repr=False)
     _views: OrderedDict[View, Backend] = field(default_factory=OrderedDict, init=False, repr=False, compare=False)
 
@@ -122,6 +124,7 @@ def assemble(settings: Settings, clock: Callable[[], int]) -> Backend:
     sets = ScenarioSets(store, terms.choice.model)
     admission = Admission.of(settings, clock)
     telemetry = Telemetry(spans_to(settings.otlp_endpoint))
+    summary = Summary(store, listing, engine, publisher, sets=sets, terms=terms, clock=clock)
     return Backend(
         settings=settings,
         clock=clock,
@@ -131,7 +134,7 @@ def assemble(settings: Settings, clock: Callable[[], int]) -> Backend:
         store=store,
         listing=listing,
         engine=engine,
-        summary=Summary(store, listing, engine, publisher, sets=sets, terms=terms, clock=clock),
+        summary=summary,
         sets=sets,
         analysis=Analysis(store, sets, terms, clock, telemetry=telemetry),
         publisher=publisher,
@@ -140,6 +143,7 @@ def assemble(settings: Settings, clock: Callable[[], int]) -> Backend:
         follow=Follow(fanout, store, listing),
         telemetry=telemetry,
         readiness=Readiness(store, engine, fanout, publisher, clock, troubles=lambda: admission.troubles),
+        business=Business(summary, listing, engine, settings.stale_seconds, clock),
     )
 
 
@@ -153,6 +157,7 @@ async def running(settings: Settings, clock: Callable[[], int]) -> AsyncIterator
         asyncio.create_task(backend.fanout.run(), name="fanout"),
         asyncio.create_task(backend.publisher.run(), name="publisher"),
         asyncio.create_task(backend.readiness.run(), name="readiness"),
+        asyncio.create_task(backend.business.run(), name="business"),
         asyncio.create_task(backend.telemetry.watch_loop(), name="loop lag"),
         asyncio.create_task(backend.admission.run(), name="admission"),
         asyncio.create_task(staleness.watch(backend.engine, backend.fanout), name="staleness"),

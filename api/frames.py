@@ -112,6 +112,13 @@ _OTHER_LABELS: Mapping[type, tuple[Label, ...]] = {
 }
 
 
+def as_of_ns(event: Event) -> int:
+    """The event time of the newest price or update that an event knows of; 0 for a batch without portfolios."""
+    if isinstance(event, Batch):
+        return max((risk.as_of_ns for risk in event.risks.values()), default=0)
+    return event.risk.as_of_ns
+
+
 def label_of(event: Event) -> Label:
     """What kind of event it is."""
     return event.change if isinstance(event, AtRiskChange) else event.reason

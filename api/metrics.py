@@ -13,9 +13,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
@@ -25,10 +25,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from typing_extensions import override
 
-from api.telemetry import BUCKETS, Telemetry, Timing
+from api.telemetry import BUCKETS, Cache, Refusal, Telemetry, Timing
 
 if TYPE_CHECKING:
     from api.backend import Backend
+    from api.figures import Figures
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SHARE_SECONDS = 1.0
@@ -51,6 +52,8 @@ class Family:
     about: str
     labels: tuple[str, ...]
     read: Callable[[Backend], Labelled]
+    confidential: bool = False
+    """Whether it says how much there is or how risky: for those who may see everyone's risk."""
 
 
 def _one(name: str, kind: str, about: str, read: Callable[[Backend], float]) -> Family:
@@ -65,6 +68,23 @@ def _by(name: str, kind: str, about: str, labels: str, read: Callable[[Telemetry
 def _keyed(counted: Mapping[Any, Any]) -> Labelled:
     for key, value in list(counted.items()):
         yield tuple(map(str, key)) if isinstance(key, tuple) else (str(key),), value
+
+
+def _from_zero(labels: Iterable[Any], counted: Mapping[Any, int]) -> Mapping[Any, int]:
+    """What was counted, and 0 for the rest: a series that begins with its first event has no rate at that event."""
+    return {**dict.fromkeys(labels, 0), **counted}
+
+
+def _of_firm(name: str, about: str, read: Callable[[Figures], float]) -> Family:
+    """A gauge of everyone's portfolios together. There is none while the figures cannot be read."""
+    return Family(
+        name, "gauge", about, (), lambda b: _if_known(b, lambda known: [((), read(known))]), confidential=True
+    )
+
+
+def _if_known(backend: Backend, read: Callable[[Figures], Labelled]) -> Labelled:
+    figures = backend.business.newest
+    return () if figures is None else read(figures)
 
 
 def _operation_seconds(telemetry: Telemetry) -> Mapping[Any, Timing]:
@@ -87,6 +107,9 @@ def _request_seconds(telemetry: Telemetry) -> Mapping[Any, Timing]:
     return summed
 
 
+_PROTOCOLS = ("graphql-transport-ws", "graphql-ws")
+_LOOKUPS = tuple(product(get_args(Cache), ("hit", "miss")))
+
 FAMILIES: tuple[Family, ...] = (
     _by("operations_total", "counter", "GraphQL operations that ended.", "kind field transport outcome",
         lambda t: _counts(t.operations)),
@@ -95,9 +118,11 @@ FAMILIES: tuple[Family, ...] = (
     _by("requests_total", "counter", "HTTP answers; 499: the caller left before.", "method route status",
         lambda t: _counts(t.requests)),
     _by("request_seconds", "histogram", "Time until an HTTP answer begins.", "method route", _request_seconds),
-    _by("refused_total", "counter", "Refused before anything was carried out.", "reason", lambda t: t.refusals),
-    _by("sockets_open", "gauge", "Sockets open now.", "protocol", lambda t: t.sockets_open),
-    _by("sockets_opened_total", "counter", "Sockets accepted.", "protocol", lambda t: t.sockets_opened),
+    _by("refused_total", "counter", "Refused before anything was carried out.", "reason",
+        lambda t: _from_zero(get_args(Refusal), t.refusals)),
+    _by("sockets_open", "gauge", "Sockets open now.", "protocol", lambda t: _from_zero(_PROTOCOLS, t.sockets_open)),
+    _by("sockets_opened_total", "counter", "Sockets accepted.", "protocol",
+        lambda t: _from_zero(_PROTOCOLS, t.sockets_opened)),
     _by("sockets_closed_total", "counter", "Sockets ended, by close code and by which side closed.",
         "protocol code by", lambda t: t.sockets_closed),
     _one("messages_sent_total", "counter", "Messages handed to sockets.", lambda b: b.telemetry.messages_sent),
@@ -106,7 +131,7 @@ FAMILIES: tuple[Family, ...] = (
     _one("slow_readers_closed_total", "counter", "Sockets closed because nothing was read in time.",
          lambda b: b.telemetry.slow_readers_closed),
     _by("lookups_total", "counter", "Look-ups in the caches of documents and of persisted queries, hit or miss.",
-        "cache result", lambda t: t.lookups),
+        "cache result", lambda t: _from_zero(_LOOKUPS, t.lookups)),
     _by("computation_seconds", "histogram", "Time of one computation on demand, its wait not counted.", "name",
         lambda t: t.computations),
     _by("computation_wait_seconds", "histogram", "Time that a computation waited for a thread.", "name",
@@ -130,10 +155,31 @@ FAMILIES: tuple[Family, ...] = (
     _one("kafka_up", "gauge", "1 while Kafka answers.", lambda b: b.publisher.connected),
     _one("heartbeat_age_seconds", "gauge", "Since the engine's newest heartbeat; NaN: never heard of.",
          lambda b: b.readiness.heartbeat_age_seconds),
+    _one("stale_after_seconds", "gauge", "PLIMSOLL_STALE_SECONDS: how long the engine may be silent.",
+         lambda b: b.settings.stale_seconds),
+    Family("tick_to_subscriber_seconds", "histogram",
+           "From a price or update to its being handed to a stream's subscribers.", (),
+           lambda b: [((), b.telemetry.tick_to_subscriber)]),
+    _one("result_age_seconds", "gauge", "Since the newest price or update in any result; NaN: there is none.",
+         lambda b: b.business.result_age_seconds),
+    _one("portfolios_stale", "gauge", "Portfolios of engine workers that are silent for too long.",
+         lambda b: b.business.stale),
+    Family("portfolios", "gauge", "Portfolios by risk band; NONE: those without a risk number.", ("band",),
+           lambda b: _if_known(b, lambda figures: _keyed(figures.by_band)), confidential=True),
+    _of_firm("portfolios_at_risk", "Portfolios whose risk number is 70 or more.", lambda f: f.at_risk),
+    _of_firm("firm_market_value_usd", "Market value of all portfolios.", lambda f: f.measured("market_value")),
+    _of_firm("firm_var_95_usd", "Value at risk of all portfolios as one, a day, 95 %.", lambda f: f.measured("var_95")),
+    _of_firm("firm_var_99_usd", "The same at 99 %.", lambda f: f.measured("var_99")),
+    _of_firm("firm_es_975_usd", "Expected shortfall of all portfolios as one, a day, 97.5 %.",
+             lambda f: f.measured("es_975")),
+    _of_firm("firm_coverage_ratio", "Share of gross exposure that has a price history of its own.",
+             lambda f: f.measured("coverage")),
+    _of_firm("firm_partial", "1 while portfolios are missing in the firm's figures.", lambda f: f.firm.partial),
 )  # fmt: skip
 """Every family of ours, without the prefix. `process_*` and `python_gc_*` come from the client library."""
 
 PREFIX = "plimsoll_api_"
+_CONFIDENTIAL = frozenset(PREFIX + family.name for family in FAMILIES if family.confidential)
 
 
 class _Families(Collector):
@@ -191,15 +237,16 @@ class Metrics:
         self._worker = worker or str(os.getpid())
         self._wall = wall
 
-    async def text(self) -> bytes:
-        """Everything, in Prometheus's text format.
+    async def text(self, *, with_risk: bool = True) -> bytes:
+        """Everything, in Prometheus's text format; `with_risk` or without what is confidential.
 
         Numbers are read on the loop, which is what changes them; they are written out in a thread, which takes longer.
         """
+        shown = _everything if with_risk else _without_risk
         if self._directory is None:
-            return await asyncio.to_thread(_written, list(self._registry.collect()))
+            return await asyncio.to_thread(_written, shown(self._registry.collect()))
         self.share()
-        return await asyncio.to_thread(lambda: _written(self._everybody()))
+        return await asyncio.to_thread(lambda: _written(shown(self._everybody())))
 
     async def run(self) -> None:
         """Write for the other workers once a second; ends at once where there are none."""
@@ -233,6 +280,14 @@ class Metrics:
         yield from merged.values()
 
 
+def _everything(families: Iterable[Metric]) -> list[Metric]:
+    return list(families)
+
+
+def _without_risk(families: Iterable[Metric]) -> list[Metric]:
+    return [family for family in families if family.name not in _CONFIDENTIAL]
+
+
 class _Collected(Collector):
     """Families that are read already, in the form that the library writes from."""
 
@@ -251,5 +306,6 @@ def _written(families: Iterable[Metric]) -> bytes:
 
 
 async def metrics(request: Request) -> Response:
-    """Prometheus's text format."""
-    return Response(await request.app.state.metrics.text(), media_type=CONTENT_TYPE)
+    """Prometheus's text format. How much risk there is, is for those who may see everyone's."""
+    with_risk = request.state.caller.view is None
+    return Response(await request.app.state.metrics.text(with_risk=with_risk), media_type=CONTENT_TYPE)

@@ -61,7 +61,8 @@ OPEN_PATHS = frozenset({"/", "/live", "/ready", "/docs", "/openapi.json", "/favi
 """Routes that tell nothing of portfolios, and that probes and people who are about to sign in need."""
 OPEN_BELOW = ("/pages/",)
 PEER_PATHS = frozenset({"/metrics"})
-"""Counters: for operators, and without sign-in for whoever asks from this machine, as a scraper beside us does."""
+"""Counters: for operators, and without sign-in for whoever asks from this machine, as a scraper beside us does. What
+says how much risk there is, is left out for those who may not see everyone's (`Metrics.text`)."""
 
 
 def require_roles(caller: Caller, kind: OperationType, root_fields: Iterable[str]) -> None:

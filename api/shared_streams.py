@@ -27,7 +27,7 @@ from api import event_projection, execution
 from api.documents import Prepared, RefusedDocument
 from api.event_projection import Asked, Moment
 from api.fanout import THIS_SERVER
-from api.frames import LAST, Event, Frame, Writer, label_of, merged, other_ways
+from api.frames import LAST, Event, Frame, Writer, as_of_ns, label_of, merged, other_ways
 from api.identity import Caller, Role
 from api.schema.operation import Session
 from api.schema.subscriptions import STREAMS
@@ -102,10 +102,16 @@ class Stream:
         frame = Frame(event, self._writer)
         if self._asked.write is None:
             await self._write_ahead(frame)
+        before = self._present.get(frame.key)
         if label_of(event) in LAST:
             self._present.pop(frame.key, None)
         else:
             self._present[frame.key] = frame
+        await self._hand_over(frame)
+        if before is not None:
+            self._note_age(event, before.event)
+
+    async def _hand_over(self, frame: Frame) -> None:
         if len(self._readers) == 1:
             next(iter(self._readers)).tell(frame)
             return
@@ -116,6 +122,14 @@ class Stream:
                 await asyncio.sleep(0)
             for reader in readers[start : start + READERS_AT_ONCE]:
                 reader.tell(frame)
+
+    def _note_age(self, event: Event, before: Event) -> None:
+        """How old the news was when everyone had it. An event that is offered again brings none."""
+        newest_ns = as_of_ns(event)
+        if newest_ns > as_of_ns(before):
+            backend = self._session.backend
+            # A sender's clock may be ahead of ours.
+            backend.telemetry.tick_to_subscriber.observe(max(0.0, (backend.clock() - newest_ns) / 1e9))
 
     async def _write_ahead(self, frame: Frame) -> None:
         """Write it in every way it may be needed: what takes a resolver cannot be written while a reader waits."""

@@ -38,6 +38,8 @@ from plimsoll.messages import (
 
 BATCH = 500
 """Keys of one MGET: about 600 KB of snapshots, a few milliseconds of decoding."""
+ADVISORS_AT_ONCE = 50
+"""Of an advisor some 20 KB of P&L are decoded; with more of them in one go, the loop would stand still meanwhile."""
 CONNECTIONS_MAX = 32
 """Commands in flight for each process; more wait their turn for `_TIMEOUT_SECONDS`."""
 HISTORY_MAX = 10_000
@@ -163,9 +165,9 @@ class SnapshotStore:
     async def advisor_pnls(self, advisor_ids: Sequence[str]) -> list[dict[str, AdvisorPnl]]:
         """For each advisor, field (`worker index/workers`) -> the scenario P&L summed over that worker's portfolios."""
         answers: list[dict[str, AdvisorPnl]] = []
-        for start in range(0, len(advisor_ids), BATCH):
+        for start in range(0, len(advisor_ids), ADVISORS_AT_ONCE):
             pipeline = self._redis.pipeline(transaction=False)
-            for advisor_id in advisor_ids[start : start + BATCH]:
+            for advisor_id in advisor_ids[start : start + ADVISORS_AT_ONCE]:
                 pipeline.hgetall(keys.advisor_pnl(advisor_id))
             async with reaching_redis():
                 found = await pipeline.execute()

@@ -121,6 +121,9 @@ class Telemetry:
         self.waiting: Counter[str] = Counter()
         self.computing: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.tick_to_subscriber = Timing()
+        """From a price or an update to its being handed to subscribers: once for each event of a stream, not for each
+        of its readers, and for none that tells nothing newer than the one before."""
         self.lag = Timing()
         """By how much the loop was late when it was asked to be in time."""
 

@@ -332,6 +332,25 @@ def keyed(path: Path, clock: Clock) -> Admission:
     return Admission.of(Settings(auth="on", api_keys=str(path)), clock)
 
 
+@pytest.mark.parametrize("scheme", ["ApiKey", "apikey", "APIKEY"])
+async def test_an_api_key_may_stand_in_the_one_header_that_prometheus_can_send(
+    key_file: Path, clock: Clock, scheme: str
+) -> None:
+    key, line = key_and_line()
+    write(key_file, line)
+    admission = keyed(key_file, clock)
+    shown = {"Authorization": f"{scheme} {key}"}
+    assert (await admission.request(shown)).subject == "desk"
+    assert admission.knows(shown)
+    assert (await admission.socket(shown, {})).subject == "desk"
+    for wrong in (f"{scheme} {key[:-1]}", scheme, f"{scheme}{key}", f"Bearer {key}", f"Basic {key}"):
+        with pytest.raises(NotAdmitted) as refused:
+            await admission.request({"Authorization": wrong})
+        assert key[:-1] not in str(refused.value)
+    with pytest.raises(NotAdmitted, match="more than one"):
+        await admission.request({**shown, "X-API-Key": key})
+
+
 async def test_an_api_key_says_who_asks_until_its_line_is_taken_out(key_file: Path, clock: Clock) -> None:
     key, line = key_and_line()
     write(key_file, line)
@@ -575,6 +594,24 @@ async def test_metrics_are_for_operators_and_for_this_machine(client: Client, is
     assert advisor.status_code == 403
     operator = await client.http.get("/metrics", headers={**through_a_proxy, **issuer.bearer(roles=["operator"])})
     assert operator.status_code == 200
+
+
+async def test_how_much_risk_there_is_is_in_no_metric_for_those_who_may_not_see_it(
+    client: Client, issuer: Issuer, seed: Seed, make: Make
+) -> None:
+    await seed.write(make.snapshot(risk_number=80))
+    await client.app.state.backend.business.look()
+    operator, both = issuer.bearer(roles=["operator"]), issuer.bearer(roles=["operator", "risk_manager"])
+    for headers in ({}, operator):
+        text = (await client.http.get("/metrics", headers=headers)).text
+        assert "plimsoll_api_ready 1.0" in text
+        assert "plimsoll_api_firm_" not in text
+        assert "plimsoll_api_portfolios{" not in text
+        assert "plimsoll_api_portfolios_at_risk" not in text
+    assert "plimsoll_api_portfolios_at_risk 1.0" in (await client.http.get("/metrics", headers=both)).text
+    # Whoever shows something is taken for who it says, also from beside us.
+    assert (await client.http.get("/metrics", headers=issuer.bearer())).status_code == 403
+    assert (await client.http.get("/metrics", headers=issuer.bearer(exp=1_000))).status_code == 401
 
 
 async def test_roles_are_asked_for_on_every_route(client: Client, issuer: Issuer, seed: Seed, make: Make) -> None:

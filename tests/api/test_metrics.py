@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.metrics import FAMILIES, GONE_SECONDS, PREFIX, Metrics
 from api.telemetry import Telemetry
 from embedded.store import free_port
+from plimsoll.settings import Settings
 
 if TYPE_CHECKING:
     from api.backend import Backend
@@ -119,6 +120,8 @@ def stand_in(telemetry: Telemetry) -> Backend:
     traffic = SimpleNamespace(received=0, conflated=0, gaps=0, refused=0)
     readiness = SimpleNamespace(checks=list, holds=lambda _check: True, heartbeat_age_seconds=1.0)
     parts: dict[str, Any] = {
+        "settings": Settings(),
+        "business": SimpleNamespace(newest=None, stale=0, result_age_seconds=float("nan")),
         "telemetry": telemetry,
         "fanout": SimpleNamespace(readers=0, traffic=traffic, connected=True),
         "publisher": SimpleNamespace(connected=True),
