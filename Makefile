@@ -43,8 +43,11 @@ topics: ## Create the topics that are missing on KAFKA_BROKERS, and list all fiv
 up: ## Build the image and start Kafka, Redis, Kafka UI, producer, engine and API
 	docker compose up --build --detach
 
+observe: ## The same with Prometheus, Alertmanager and Grafana on http://127.0.0.1:3000
+	docker compose --profile observe up --build --detach
+
 down: ## Remove the containers; the volumes stay
-	docker compose down
+	docker compose --profile observe down
 
 start: ## Start the containers that `stop` stopped
 	docker compose start
@@ -63,7 +66,7 @@ redis-cli: ## Open redis-cli on the containers' Redis
 
 clean: ## Remove the containers and all they kept, and the checkout's caches
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
-	docker compose down --volumes --remove-orphans
+	docker compose --profile observe down --volumes --remove-orphans
 
 # --- check ---
 
@@ -102,6 +105,9 @@ schema: ## Write schema.graphql from the code
 
 pictures: ## Take the pictures of the README anew, in Chromium
 	uv run python docs/pictures/take.py
+
+dashboards: ## Write Grafana's dashboards from their source
+	uv run python deploy/grafana/write.py
 
 lock: ## Write requirements.lock: every version with its hashes, and no address
 	uv export --quiet --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt \

@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 from importlib.metadata import entry_points
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,13 +62,20 @@ def test_what_a_container_is_told_is_a_setting(name: str) -> None:
     assert load(stated).kafka_brokers == told["KAFKA_BROKERS"]
 
 
+def listens_at(service: dict[str, Any]) -> set[str]:
+    """Where a program in the host's network is told to listen, by its flags or its environment."""
+    command = service.get("command", [])
+    told = {after for flag, after in pairwise(command) if flag == "--host"}
+    told |= {flag.partition("=")[2].rpartition(":")[0] for flag in command if flag.startswith("--web.listen-address=")}
+    return told | {value for key, value in service.get("environment", {}).items() if key == "GF_SERVER_HTTP_ADDR"}
+
+
 @pytest.mark.parametrize("name", SERVICES)
 def test_no_port_is_open_to_anybody_but_this_machine(name: str) -> None:
     service = SERVICES[name]
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
     if service.get("network_mode") == "host":
-        command = service["command"]
-        assert command[command.index("--host") + 1] == "127.0.0.1"
+        assert listens_at(service) == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
