@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from engine.census import ZONES, Census
 from engine.pulse import Pulse
 from engine.vitals import Check, Vitals
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "OBSERVABILITY.md"
 
 
 @dataclass
@@ -155,6 +160,25 @@ def test_everything_that_was_said_is_a_metric(vitals: Vitals, clock: Clock) -> N
     assert got["plimsoll_engine_epoch_seconds_sum", labels()] == 0.2
     assert got["plimsoll_engine_tick_to_publish_seconds_count", labels()] == 1
     assert got["process_resident_memory_bytes", labels()] > 0
+
+
+def test_the_table_in_the_document_is_that_of_the_metrics(vitals: Vitals) -> None:
+    none: dict[str, int] = {}
+    counts = {"calculations": 0, "published": 0, "portfolios": 0, "positions": 0, "symbols": 0}
+    vitals.counted(applied=none, stale=none, dead=none, reasons=none, **counts)
+    vitals.census = Census(dict.fromkeys(ZONES, 0), 0, 0, 0, 0)
+    vitals.lag({("market-data", 0): 0})
+    rows = []
+    for family in text_string_to_metric_families(vitals.metrics().decode()):
+        if family.name.startswith("plimsoll_") and not family.name.endswith("_created"):
+            named = ", ".join(f"`{label}`" for label in family.samples[0].labels if label not in ("worker", "le"))
+            name = family.name + ("_total" if family.type == "counter" else "")
+            rows.append(f"| `{name}` | {family.type} | {named} | {family.documentation} |")
+    table = "\n".join(["| name | kind | labels | |", "| --- | --- | --- | --- |", *sorted(rows)])
+    text = DOCUMENT.read_text("utf-8")
+    found = re.search(r"<!-- engine metrics -->\n(.*?)\n<!-- end of engine metrics -->", text, re.DOTALL)
+    assert found is not None
+    assert found[1] == table
 
 
 def test_two_workers_in_one_process_do_not_count_into_each_other(vitals: Vitals) -> None:
