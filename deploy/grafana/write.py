@@ -119,7 +119,7 @@ API = Section(
               [(rate("plimsoll_api_operations_total", "kind, field"), "{{kind}} {{field}}")]),
         Panel("Errors", "Share of operations with errors by field, and of HTTP answers that fail through us.",
               "percentunit", [("plimsoll:api_field_errors:share5m", "{{field}}"),
-                              ("plimsoll:api_errors:share5m or vector(0)", "HTTP 5xx")], [(0.05, DOUBTFUL)]),
+                              ("plimsoll:api_errors:share5m", "HTTP 5xx")], [(0.05, DOUBTFUL)]),
         Panel("Query time, p99", "Time to carry out a query, by field, five minutes.", "s",
               [("plimsoll:api_query_seconds:p99_5m", "{{field}}")], [(0.05, DOUBTFUL)]),
         Panel("Requests", "HTTP answers by status; 499: the caller left before.", "reqps",

@@ -126,22 +126,25 @@ class LiveSystem:
         until(lambda: answers(f"{self.direct_url}/live"), "answer from the API", READY_SECONDS, self.api.tail)
 
     @contextmanager
-    def engine_standing_still(self) -> Iterator[None]:
-        """Every process of the engine stopped, none ended: the market goes on, and no risk is published."""
+    def engine_standing_still(self) -> Iterator[list[int]]:
+        """Every process of the engine stopped, none ended: the market goes on, and no risk is published. Their ids."""
         # The supervisor first and last, so that it never sees a worker that does not answer.
         processes = [self._engine.pid, *_descendants(self._engine.pid)]
         try:
             for pid in processes:
                 os.kill(pid, signal.SIGSTOP)
-            yield
+            yield processes
         finally:
             for pid in reversed(processes):
                 os.kill(pid, signal.SIGCONT)
 
     @contextmanager
-    def guarded(self) -> Iterator[str]:
-        """The address of one more API on the same broker and store, where one has to sign in."""
-        port, environ = free_port(), {"PLIMSOLL_AUTH": "on", "PLIMSOLL_TOKEN_SECRET": SECRET}
+    def guarded(self, settings: Mapping[str, str] | None = None) -> Iterator[str]:
+        """The address of one more API on the same broker and store, where one has to sign in.
+
+        `settings` say how; otherwise it takes what `token` gives.
+        """
+        port, environ = free_port(), {"PLIMSOLL_AUTH": "on", **(settings or {"PLIMSOLL_TOKEN_SECRET": SECRET})}
         url = f"http://127.0.0.1:{port}"
         api = Child.start(
             "guarded", [sys.executable, "-m", "api", "--port", str(port)], environ={**self._environ, **environ},

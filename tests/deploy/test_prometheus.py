@@ -1,4 +1,4 @@
-"""Prometheus: what is shipped is accepted and tested by its own tools, and explained where an alert sends its reader."""
+"""Prometheus: what is shipped is accepted and tested by its own tools, and explained where an alert sends one."""
 
 from __future__ import annotations
 
