@@ -327,9 +327,8 @@ class _Readings(Collector):
         yield self._one(
             "backtest_sessions", "Sessions judged by the live backtest, over open portfolios.", census.sessions
         )
-        exceptions = self._gauge(
-            "backtest_exceptions", "Those in which more was lost than value at risk had said, by its confidence.", "confidence"
-        )
+        about = "Those in which more was lost than value at risk had said, by its confidence."
+        exceptions = self._gauge("backtest_exceptions", about, "confidence")
         for confidence, count in (("0.95", census.exceptions_95), ("0.99", census.exceptions_99)):
             exceptions.add_metric([worker, confidence], count)
         yield exceptions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,13 @@ class Scraper:
     """What a running Prometheus answers."""
 
     def __init__(self, address: str, child: Child) -> None:
-        self._address = address
+        # One for all: each would read the machine's certificates anew, a hundred times over.
+        self._client = httpx.Client(base_url=f"http://{address}/api/v1/", timeout=10.0)
         self._child = child
 
     def ask(self, path: str, **params: str) -> Any:
         """The data of an answer. Fails where it is an error, with what Prometheus says of it."""
-        answer = httpx.get(f"http://{self._address}/api/v1/{path}", params=params, timeout=10.0).json()
+        answer = self._client.get(path, params=params).json()
         assert answer["status"] == "success", f"{params}: {answer['error']}"
         return answer["data"]
 
@@ -78,6 +79,10 @@ class Scraper:
         return [each for each in targets if not each.endswith(": ")] + [
             f"{rule['name']}: {rule['lastError']}" for rule in rules if rule.get("lastError")
         ]
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._client.close()
 
     def wait(self, condition: Any, what: str, seconds: float = 40.0) -> Any:
         """Ask until it is true and return what it said; fail with what Prometheus knows if it never is."""
@@ -111,7 +116,8 @@ def scraping(
             assert child.exit_code() is None, child.tail()
             assert time.monotonic() < deadline, child.tail()
             time.sleep(0.1)
-        yield Scraper(address, child)
+        with closing(Scraper(address, child)) as scraper:
+            yield scraper
     finally:
         child.stop(5.0)
 

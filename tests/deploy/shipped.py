@@ -61,7 +61,7 @@ def expressions() -> dict[str, str]:
     found = {rule.get("alert") or rule["record"]: rule["expr"] for rule in rules()}
     for where, panel in panels():
         for target in panel["targets"]:
-            stated = target["expr"].replace("$__rate_interval", "30s").replace("$worker", ".*")
+            stated = target["expr"].replace("$__rate_interval", "5m").replace("$worker", ".*")
             found[f"{where} {target['refId']}"] = stated
     return found
 

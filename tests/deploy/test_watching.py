@@ -66,8 +66,9 @@ def scraper(prometheus: str, system: LiveSystem, tmp_path_factory: pytest.TempPa
 
 def ask(system: LiveSystem) -> None:
     """One of each. A rate of what begins with its first event needs a second one."""
-    for query in ANSWERED:
-        assert httpx.post(f"{system.direct_url}/graphql", json={"query": query}, timeout=20.0).status_code == 200
+    with httpx.Client(timeout=20.0) as client:
+        for query in ANSWERED:
+            assert client.post(f"{system.direct_url}/graphql", json={"query": query}).status_code == 200
 
 
 def follow(system: LiveSystem) -> None:
@@ -93,7 +94,7 @@ def test_everything_that_dashboards_and_rules_name_is_there_and_no_expression_fa
         missing.difference_update(scraper.names())
         return not missing
 
-    until(all_there, "series of everything", 40.0, lambda: f"missing: {sorted(missing)}, {scraper.troubles()}")
+    until(all_there, "series of everything", 60.0, lambda: f"missing: {sorted(missing)}, {scraper.troubles()}")
     for where, expression in stated.items():
         # Empty on a good day: alerts, and what shows only what is above nothing.
         may_be_empty = ".json" not in where or expression.endswith("> 0")
