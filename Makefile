@@ -2,6 +2,9 @@
 # as in `make run-generator ARGS="--mode batch --num-portfolios 500"`.
 
 ARGS ?=
+# What `up` and `start` add to the core, as in `make up PROFILES=load`.
+PROFILES ?=
+ALL_PROFILES := load observability
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart demo run-generator run-calculator run-api doctor top topics up down start stop status logs \
@@ -40,33 +43,33 @@ topics: ## Create the topics that are missing on KAFKA_BROKERS, and list all fiv
 
 # --- the same on Docker ---
 
-up: ## Build the image and start Kafka, Redis, Kafka UI, producer, engine and API
-	docker compose up --build --detach
+up: ## Build the image and start Kafka, the topics, Redis, engine and API; PROFILES adds more
+	docker compose $(PROFILES:%=--profile %) up --build --detach
 
-observe: ## The same with Prometheus, Alertmanager and Grafana on http://127.0.0.1:3000
-	docker compose --profile observe up --build --detach
+up-all: ## The same, with a producer, Kafka UI, Redis Insight, Prometheus and Grafana
+	docker compose $(ALL_PROFILES:%=--profile %) up --build --detach
 
 down: ## Remove the containers; the volumes stay
-	docker compose --profile observe down
+	docker compose $(ALL_PROFILES:%=--profile %) down
 
-start: ## Start the containers that `stop` stopped
-	docker compose start
+start: ## Start the containers that `stop` stopped; of a profile, with PROFILES
+	docker compose $(PROFILES:%=--profile %) start
 
 stop: ## Stop the containers; the engine drains first
-	docker compose stop
+	docker compose $(ALL_PROFILES:%=--profile %) stop
 
 status: ## Show the containers and their health
-	docker compose ps --all
+	docker compose $(ALL_PROFILES:%=--profile %) ps --all
 
 logs: ## Follow what the containers say
-	docker compose logs --follow --tail 100
+	docker compose $(ALL_PROFILES:%=--profile %) logs --follow --tail 100
 
 redis-cli: ## Open redis-cli on the containers' Redis
 	docker compose exec redis redis-cli
 
 clean: ## Remove the containers and all they kept, and the checkout's caches
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
-	docker compose --profile observe down --volumes --remove-orphans
+	docker compose $(ALL_PROFILES:%=--profile %) down --volumes --remove-orphans
 
 # --- check ---
 

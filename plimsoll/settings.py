@@ -32,8 +32,8 @@ _CLIENTS_OWN = frozenset({"PLIMSOLL_TOKEN"})
 """What the examples of clients sign in with: it may stand in the same shell, and is nobody's setting."""
 _FILE = "_FILE"
 """After the key of any secret: the file that holds it, as Docker and Kubernetes mount secrets."""
-_FOREIGN_IN_DOTENV = ("COMPOSE_", "DOCKER_")
-"""Docker Compose reads the same `.env`; its keys are not ours to judge."""
+_FOREIGN_IN_DOTENV = ("COMPOSE_", "DOCKER_", "GF_")
+"""Docker Compose reads the same `.env`, for itself and for its Grafana; their keys are not ours to judge."""
 
 
 def _text(text: str) -> str:

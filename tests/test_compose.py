@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from importlib.metadata import entry_points
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 import yaml
 
-from plimsoll import keys
-from plimsoll.messages import Heartbeat, encode
 from plimsoll.settings import documented, load
 
 ROOT = Path(__file__).parents[1]
-SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))[
-    "services"
-]
+FILE = ROOT / "docker-compose.yml"
+COMPOSE = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 PROGRAMS = {each.name for each in entry_points(group="console_scripts") if each.dist and each.dist.name == "plimsoll"}
@@ -55,19 +51,14 @@ def test_what_a_container_runs_is_a_program_of_ours_with_flags_that_it_knows(nam
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_what_a_container_is_told_is_a_setting(name: str) -> None:
+def test_a_container_is_told_every_setting_and_nothing_else(name: str) -> None:
     told = OURS[name]["environment"]
-    assert told.keys() <= {each.key for each in documented()}
-    stated = {key: re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value) for key, value in told.items()}
+    settings = {each.key for each in documented()}
+    # What is in nobody's `environment` stays outside: a line of `.env` would be ignored without a word.
+    health = {"PLIMSOLL_HEALTH_HOST", "PLIMSOLL_HEALTH_PORT"}
+    assert told.keys() | health == settings, "the settings of docker-compose.yml (x-settings) are not those of the code"
+    stated = {key: value for key, value in told.items() if value is not None}
     assert load(stated).kafka_brokers == told["KAFKA_BROKERS"]
-
-
-def listens_at(service: dict[str, Any]) -> set[str]:
-    """Where a program in the host's network is told to listen, by its flags or its environment."""
-    command = service.get("command", [])
-    told = {after for flag, after in pairwise(command) if flag == "--host"}
-    told |= {flag.partition("=")[2].rpartition(":")[0] for flag in command if flag.startswith("--web.listen-address=")}
-    return told | {value for key, value in service.get("environment", {}).items() if key == "GF_SERVER_HTTP_ADDR"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -75,7 +66,21 @@ def test_no_port_is_open_to_anybody_but_this_machine(name: str) -> None:
     service = SERVICES[name]
     assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
     if service.get("network_mode") == "host":
-        assert listens_at(service) == {"127.0.0.1"}
+        assert "ports" not in service
+        told = [*service.get("command", ()), *service.get("environment", {}).values()]
+        addresses = [word for word in map(str, told) if re.search(r"(?:^|=)127\.0\.0\.1(?::\d+)?$", word)]
+        assert addresses, f"{name} is in the host's network and names no address to listen on"
+        assert not any("0.0.0.0" in str(word) for word in told)
+
+
+def test_every_address_that_is_promised_is_there() -> None:
+    published = {port.rpartition(":")[0].removeprefix("127.0.0.1:"): name
+                 for name, service in SERVICES.items() for port in service.get("ports", ())}  # fmt: skip
+    web = {"8080": "kafka-ui", "8001": "redisinsight"}
+    assert published == web | {"9092": "kafka", "6379": "redis", "9464": "engine", "9465": "engine"}
+    assert "6066" in SERVICES["api"]["command"]
+    assert "--web.listen-address=127.0.0.1:9090" in SERVICES["prometheus"]["command"]
+    assert SERVICES["grafana"]["environment"]["GF_SERVER_HTTP_PORT"] == "3000"
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -122,48 +127,108 @@ def test_the_image_carries_the_projects_version() -> None:
     assert {service["image"] for service in OURS.values()} == {f"plimsoll:{project['version']}"}
 
 
-# --- health -----------------------------------------------------------------------------------------------------------
+# --- every service ----------------------------------------------------------------------------------------------------
 
 
-def engine_health(redis_url: str) -> int:
-    """The exit code of the engine's health check, run as Docker would."""
-    how, _python, *arguments = SERVICES["engine"]["healthcheck"]["test"]
-    assert how == "CMD"
-    environ = os.environ | {"REDIS_URL": redis_url}
-    done = subprocess.run([sys.executable, *arguments], env=environ, capture_output=True, timeout=30, check=False)
-    assert not done.stderr, done.stderr.decode()
-    return done.returncode
+def test_the_core_starts_by_itself_and_the_rest_by_profile() -> None:
+    by_profile: dict[str, set[str]] = {}
+    for name, service in SERVICES.items():
+        for profile in service.get("profiles", ["core"]):
+            by_profile.setdefault(profile, set()).add(name)
+    assert by_profile == {
+        "core": {"kafka", "redis", "topics", "engine", "api"},
+        "load": {"producer"},
+        "observability": {"kafka-ui", "redisinsight", "prometheus", "grafana"},
+    }
+    # A core that waited for a profile would not start without it.
+    for name in by_profile["core"]:
+        assert SERVICES[name].get("depends_on", {}).keys() <= by_profile["core"]
 
 
-def beat(age_seconds: float) -> bytes:
-    """A worker's heartbeat of so long ago."""
-    heartbeat = Heartbeat(
-        worker_index=0,
-        workers=1,
-        started_at_ns=0,
-        beat_at_ns=time.time_ns() - int(age_seconds * 1e9),
-        state="running",
-        portfolios=0,
-        applied=0,
-        stale=0,
-        dead_lettered=0,
-        calculations=0,
-        average_calculation_time_ms=0.0,
-        published=0,
-        scenario_set_id=None,
-        last_session=None,
-        market_source=None,
+def test_make_stops_and_removes_the_services_of_every_profile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = re.search(r"^ALL_PROFILES := (.*)$", makefile, re.MULTILINE)
+    assert named is not None
+    assert set(named[1].split()) == {each for service in SERVICES.values() for each in service.get("profiles", ())}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_container_is_watched_bounded_and_ended_gently(name: str) -> None:
+    service = SERVICES[name]
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert service["pids_limit"] > 0
+    assert service["stop_grace_period"].endswith("s")
+    assert service["init"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    if service["restart"] == "no":
+        assert service["healthcheck"] == {"disable": True}
+    elif name != "api":  # the image's own
+        assert service["healthcheck"]["test"][0] == "CMD"
+        assert service["healthcheck"]["retries"] > 0
+
+
+def test_every_volume_is_named_and_used_once() -> None:
+    mounted = [volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())]
+    named = [source for source in mounted if not source.startswith("./")]
+    assert sorted(named) == sorted(COMPOSE["volumes"])
+
+
+def test_what_is_mounted_from_the_checkout_is_there_and_cannot_be_written() -> None:
+    mounts = [volume for service in SERVICES.values() for volume in service.get("volumes", ()) if volume[0] == "."]
+    assert len(mounts) == 4
+    for mount in mounts:
+        source, _target, mode = mount.split(":")
+        assert mode == "ro"
+        assert (ROOT / source).exists(), source
+
+
+def test_grafana_finds_its_dashboards_where_its_provisioning_looks() -> None:
+    target = next(
+        each.split(":")[1] for each in SERVICES["grafana"]["volumes"] if each.startswith("./deploy/grafana/d")
     )
-    return encode(heartbeat)
+    providers = sorted((ROOT / "deploy" / "grafana" / "provisioning" / "dashboards").glob("*.y*ml"))
+    said = [each["options"]["path"] for path in providers for each in yaml.safe_load(path.read_text())["providers"]]
+    assert said
+    assert all(path == target or path.startswith(f"{target}/") for path in said)
 
 
-def test_an_engine_is_healthy_while_its_heart_beats(redis_url: str) -> None:
-    with redis.Redis.from_url(redis_url) as client:
-        assert engine_health(redis_url) == 1
-        client.hset(keys.ENGINE, "0/1", beat(age_seconds=3600))
-        assert engine_health(redis_url) == 1
-        client.hset(keys.ENGINE, "0/1", beat(age_seconds=1))
-        assert engine_health(redis_url) == 0
+def test_prometheus_asks_where_the_api_and_the_workers_answer() -> None:
+    scraped = (ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8")
+    workers = SERVICES["engine"]["command"]
+    count = int(workers[workers.index("--workers") + 1])
+    first = int(SERVICES["engine"]["environment"]["PLIMSOLL_HEALTH_PORT"])
+    ports = [str(first + worker) for worker in range(count)]
+    assert SERVICES["engine"]["ports"] == [f"127.0.0.1:{port}:{port}" for port in ports]
+    assert all(port in SERVICES["engine"]["healthcheck"]["test"][-1] for port in ports)
+    for port in [*ports, "6066"]:
+        assert f"127.0.0.1:{port}" in scraped
+
+
+def test_no_secret_stands_in_the_file() -> None:
+    for name, service in SERVICES.items():
+        for key, value in service.get("environment", {}).items():
+            if re.search("PASSWORD|SECRET|KEYS?$", key):
+                assert value is None or value.startswith("${"), f"{name} states {key}"
+
+
+def test_the_file_is_a_compose_file_by_the_specifications_schema() -> None:
+    checker = Path(sys.executable).parent / "check-jsonschema"
+    command = [checker, "--builtin-schema", "vendor.compose-spec", FILE]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(shutil.which("docker-compose") is None, reason="no docker-compose here")
+def test_docker_compose_itself_reads_the_file_and_hands_settings_on() -> None:
+    command = ["docker-compose", "-f", FILE, "config"]
+    environ = {"PATH": os.environ["PATH"], "PLIMSOLL_METHOD": "historical"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environ, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    told = yaml.safe_load(done.stdout)["services"]["engine"]["environment"]
+    assert told["PLIMSOLL_METHOD"] == "historical"
+    assert told["PLIMSOLL_WINDOW_MS"] is None
 
 
 # --- the image --------------------------------------------------------------------------------------------------------
