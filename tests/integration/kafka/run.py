@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,21 +65,25 @@ super.users=User:admin;User:ANONYMOUS
 def main() -> None:
     """Prepare everything, then become the broker."""
     directory, port, controller_port = Path(sys.argv[1]).resolve(), int(sys.argv[2]), int(sys.argv[3])
+    secured = json.loads(Path(sys.argv[4]).read_text(encoding="utf-8")) if len(sys.argv) > 4 else None
+    listener = f",SASL_SSL://127.0.0.1:{secured['port']}" if secured else ""
+    said = PROPERTIES.format(port=port, controller_port=controller_port, secured=listener, data=directory / "data")
+    if secured:
+        said += SECURED_PROPERTIES.format(keystore=secured["keystore"])
+    become_broker(directory, said, secured["users"] if secured else {})
+
+
+def become_broker(directory: Path, said: str, users: Mapping[str, str]) -> NoReturn:
+    """Format the storage that these properties name, then be the broker that they describe; `users`: by password."""
     java = find_java()
     classpath = f"{fetch_jars()}/*"
     directory.mkdir(parents=True, exist_ok=True)
     properties = directory / "server.properties"
-    secured = json.loads(Path(sys.argv[4]).read_text(encoding="utf-8")) if len(sys.argv) > 4 else None
-    listener = f",SASL_SSL://127.0.0.1:{secured['port']}" if secured else ""
-    told = PROPERTIES.format(port=port, controller_port=controller_port, secured=listener, data=directory / "data")
-    users = []
-    if secured:
-        told += SECURED_PROPERTIES.format(keystore=secured["keystore"])
-        for name, password in secured["users"].items():
-            users += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
-    properties.write_text(told, encoding="utf-8")
+    properties.write_text(said, encoding="utf-8")
     options = ["-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", classpath]
-    storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties), *users]
+    storage = ["kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties)]
+    for name, password in users.items():
+        storage += ["--add-scram", f"SCRAM-SHA-512=[name={name},password={password}]"]
     subprocess.run([java, "-XX:TieredStopAtLevel=1", *options, *storage], check=True)
     os.execv(java, [java, "-Xms256m", "-Xmx512m", *options, "kafka.Kafka", str(properties)])
 
