@@ -7,8 +7,9 @@ PROFILES ?=
 ALL_PROFILES := load observability
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart demo run-generator run-calculator run-api doctor top topics up down start stop status logs \
-        redis-cli clean test lint format type-check schema pictures lock check bench
+.PHONY: help install quickstart demo run-generator run-calculator run-api topics up up-all down start stop status logs \
+        redis-cli clean test lint format type-check schema pictures lock notices sbom dist check \
+        bench
 
 help: ## Show what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -116,3 +117,14 @@ lock: ## Write requirements.lock: every version with its hashes, and no address
 	uv export --quiet --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt \
 		--output-file requirements.lock
 	@if grep -n '://' requirements.lock; then echo "requirements.lock names an address"; exit 1; fi
+
+notices: ## Write THIRD-PARTY.md: whose work is in here, and under which licence
+	uv run python release/notices.py
+
+# --- a release: docs/RELEASING.md ---
+
+dist: ## Build the source distribution, and from it the wheel, into dist
+	uv build --clear
+
+sbom: ## Write the bills of materials (CycloneDX) of what is installed and of the pages into build/sbom
+	uv run python release/sbom.py build/sbom

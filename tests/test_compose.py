@@ -125,6 +125,19 @@ def test_the_broker_is_the_one_that_the_tests_run_against() -> None:
 def test_the_image_carries_the_projects_version() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert {service["image"] for service in OURS.values()} == {f"plimsoll:{project['version']}"}
+    labels = dict(re.findall(r'org\.opencontainers\.image\.(\w+)="(.*?)"', DOCKERFILE))
+    assert labels == {
+        "title": "Plimsoll",
+        "description": project["description"],
+        "version": project["version"],
+        "licenses": project["license"],
+    }
+
+
+def test_both_stages_of_the_image_stand_on_the_same_debian_whose_glibc_the_wheels_need() -> None:
+    bases = set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))
+    assert len(bases) == 1
+    assert re.fullmatch(r"python:3\.11\.\d+-slim-bookworm", bases.pop())
 
 
 # --- every service ----------------------------------------------------------------------------------------------------
@@ -239,6 +252,9 @@ def test_the_image_installs_what_the_lock_names_and_runs_as_nobody_in_particular
     final = DOCKERFILE.rpartition("\nFROM ")[2]
     assert re.search(r"^USER 10001$", final, re.MULTILINE)
     assert "pip install" not in final
+    # What could install or build something is taken out.
+    assert "pip uninstall --yes" in final
+    assert "venv --without-pip" in DOCKERFILE
 
 
 def test_the_image_asks_the_api_for_its_health_where_the_api_listens() -> None:
