@@ -218,15 +218,19 @@ def test_the_topics_are_made_and_the_command_is_done(outside: Outside) -> None:
     }
 
 
-def test_every_service_is_healthy_by_its_own_check(outside: Outside) -> None:
-    # Before they run, each check has to say no; the producer's takes its time, in which the others start.
+def test_the_core_is_healthy_by_its_own_checks_before_anybody_publishes(outside: Outside) -> None:
     for name in ("engine", "api"):
-        assert outside.health(name).returncode != 0, f"{name} does not run yet, and its check is content"
+        assert not outside.is_healthy(name), f"{name} does not run yet, and its check is content"
         outside.start(name)
-    assert outside.health("producer").returncode != 0, "there are no ticks yet, and the producer's check is content"
-    outside.start("producer")
-    for name in RUNNING:
+    # In the time that this takes, the others start.
+    assert not outside.is_healthy("producer"), "there are no ticks yet, and the producer's check is content"
+    for name in ("engine", "api"):
         wait_for(partial(outside.is_healthy, name), f"health of {name}", outside.children)
+
+
+def test_the_producer_is_healthy_once_its_ticks_are_in_kafka(outside: Outside) -> None:
+    outside.start("producer")
+    wait_for(partial(outside.is_healthy, "producer"), "health of producer", outside.children)
 
 
 def test_the_producers_portfolios_get_their_risk_through_the_api(outside: Outside) -> None:

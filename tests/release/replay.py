@@ -30,6 +30,11 @@ class Built:
     root: Path
 
     @property
+    def programs(self) -> Path:
+        """Where the base image's `python` and `pip` are."""
+        return self.root / "tools" / "bin"
+
+    @property
     def environment(self) -> Path:
         return self.root / "opt" / "plimsoll"
 
@@ -71,18 +76,15 @@ def in_place(text: str, root: Path) -> str:
     return re.sub(rf"(?<![\w/])({'|'.join(OURS)})(?=[/\s\"]|$)", lambda found: f"{root}{found[1]}", text)
 
 
-def interpreter(directory: Path) -> Path:
-    """A Python with pip, as the base image has: the one that runs this, in an environment of its own."""
-    tools = directory / "tools"
-    subprocess.run(["uv", "venv", "--quiet", "--seed", "--no-project", "--python", sys.executable, tools], check=True)
-    return tools / "bin"
-
-
 def environment(programs: Path) -> Mapping[str, str]:
-    """Nothing but where programs and packages are found. PIP_NO_CACHE_DIR of the image stays out: the cache is ours."""
+    """Nothing but where programs and packages are found.
+
+    The image's PIP_NO_CACHE_DIR stays out: here caches spare time and the network, and nobody waits for bytecode.
+    """
     handed_on = ("PIP_", "UV_", "npm_config_", "HTTP", "SSL_", "NODE_EXTRA_")
     found = {key: value for key, value in os.environ.items() if key.startswith(handed_on)}
-    return found | {"PATH": f"{programs}:{os.defpath}", "HOME": str(Path.home())}
+    quicker = {"PIP_NO_COMPILE": "1", "npm_config_prefer_offline": "true"}
+    return found | quicker | {"PATH": f"{programs}:{os.defpath}", "HOME": str(Path.home())}
 
 
 def run(command: list[str | Path], **options: Any) -> None:
@@ -93,8 +95,11 @@ def run(command: list[str | Path], **options: Any) -> None:
 
 def carry_out(root: Path) -> Built:
     """The first stage, step by step, below `root`."""
+    built = Built(root)
     (root / "src").mkdir()
-    environ = environment(interpreter(root))
+    # A Python with pip, as the base image has: the one that runs this, in an environment of its own.
+    run(["uv", "venv", "--quiet", "--seed", "--no-project", "--python", sys.executable, built.programs.parent])
+    environ = environment(built.programs)
     for word, rest in instructions(stages()[0]):
         match word:
             case "COPY" if rest == ". /src":
@@ -106,4 +111,4 @@ def carry_out(root: Path) -> Built:
                 run(["/bin/sh", "-ec", in_place(rest, root)], cwd=root, env=environ)
             case _:
                 assert word == "ENV", f"a {word} in the first stage, which is not known here"
-    return Built(root)
+    return built

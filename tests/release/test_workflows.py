@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from plimsoll import __version__
+
 ROOT = Path(__file__).parents[2]
 GITHUB = ROOT / ".github"
 WORKFLOWS = {path.name: path for path in sorted((GITHUB / "workflows").glob("*.yml"))}
@@ -91,6 +93,11 @@ def test_the_paths_that_are_left_out_and_the_image_that_is_tried_exist() -> None
     left_out = re.findall(r'-m "(.*)"', text)
     assert left_out
     assert set(re.findall(r"not (\w+)", left_out[0])) <= set(markers)
+
+
+def test_the_program_says_the_version_that_is_released() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert __version__ == project["version"]
 
 
 def test_both_pythons_that_we_support_are_tried() -> None:
