@@ -41,6 +41,15 @@ def calculate(
         int | None,
         typer.Option("--worker-index", min=0, help="Run only this worker of --workers: the share of one machine."),
     ] = None,
+    health_port: Annotated[
+        int | None,
+        typer.Option(
+            "--health-port",
+            min=1,
+            max=65535,
+            help="Of --worker-index: serve its health on this port, and not on PLIMSOLL_HEALTH_PORT + index.",
+        ),
+    ] = None,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Set the recovery state aside and build from what the log holds.")
     ] = False,
@@ -50,6 +59,10 @@ def calculate(
     settings = load(os.environ, Path(".env"))
     logs.configure(settings.log_level)
     if worker_index is None:
+        if health_port is not None:
+            raise BadSetting(
+                "--health-port", "goes with --worker-index; the ports of several workers begin at PLIMSOLL_HEALTH_PORT"
+            )
         arguments = ["--workers", str(workers), "--epoch-interval", str(epoch_interval)]
         if recovery_directory is not None:
             arguments += ["--recovery-directory", str(recovery_directory)]
@@ -68,7 +81,14 @@ def calculate(
     # Imported late: only a worker needs Bytewax and the arrays, and the supervisor starts quicker without them.
     from engine.worker import Start, run_worker  # noqa: PLC0415
 
-    start = Start(worker_index, workers, recovery_directory, timedelta(seconds=epoch_interval), rebuild=rebuild)
+    start = Start(
+        worker_index,
+        workers,
+        recovery_directory,
+        timedelta(seconds=epoch_interval),
+        rebuild=rebuild,
+        health_port=health_port or (settings.health_port and settings.health_port + worker_index),
+    )
     run_worker(settings, start, None if pulse is None else Pulse(pulse))
 
 

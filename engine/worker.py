@@ -75,7 +75,8 @@ class _ToldToStop(Exception):
 class Start:
     """How a worker was started: it is `worker_index` of `workers`. `recovery` None: every start is from the log.
 
-    `rebuild`: what was saved is set aside, and what the log no longer holds is done without.
+    `rebuild`: what was saved is set aside, and what the log no longer holds is done without. `health_port`: where it
+    serves its health; 0: nowhere.
     """
 
     worker_index: int
@@ -83,6 +84,7 @@ class Start:
     recovery: Path | None
     epoch_interval: timedelta
     rebuild: bool = False
+    health_port: int = 0
 
     @property
     def name(self) -> str:
@@ -100,9 +102,8 @@ def run_worker(settings: Settings, start: Start, pulse: Pulse | None = None) -> 
     worker = _Worker(settings, start, pulse)
     worker.drain.listen()
     worker.watch.limit_the_drain()
-    if settings.health_port:
-        port = settings.health_port + start.worker_index
-        HealthServer(worker.vitals, settings.health_host, port, settings.ready_lag).start()
+    if start.health_port:
+        HealthServer(worker.vitals, settings.health_host, start.health_port, settings.ready_lag).start()
     try:
         worker.run()
     except _ToldToStop:

@@ -264,6 +264,21 @@ def test_a_worker_run_by_itself_needs_no_supervisor(
     assert stopped(child)[0] == 0
 
 
+def test_a_worker_run_by_itself_serves_its_health_where_it_is_told_whatever_its_index(
+    engine: Engine, processes: Processes, redis_url: str
+) -> None:
+    port = free_port()
+    child = engine(NOWHERE, redis_url, "--workers", "2", "--worker-index", "1", "--health-port", str(port))
+    processes.wait_for(lambda: health(port, "/live") is not None, "an answer", seconds=30)
+    assert stopped(child)[0] == 0
+
+
+def test_several_workers_cannot_share_one_port(engine: Engine) -> None:
+    child = engine(NOWHERE, "redis://127.0.0.1:1", "--workers", "2", "--health-port", "9464")
+    assert ends(child) == 2
+    assert "--health-port: goes with --worker-index" in child.tail()
+
+
 def test_a_worker_that_is_none_of_them_is_a_wrong_call(engine: Engine) -> None:
     child = engine(NOWHERE, "redis://127.0.0.1:1", "--workers", "2", "--worker-index", "2")
     assert ends(child) == 2
