@@ -113,6 +113,10 @@ pictures: ## Take the pictures of the README anew, in Chromium
 dashboards: ## Write Grafana's dashboards from their source
 	uv run python deploy/grafana/write.py
 
+rules: ## Write Prometheus's rules as the Prometheus Operator has them
+	uv run python deploy/kubernetes/rules.py > rules.yaml.new
+	mv rules.yaml.new deploy/kubernetes/components/prometheus-operator/rules.yaml
+
 lock: ## Write requirements.lock: every version with its hashes, and no address
 	uv export --quiet --no-dev --no-emit-project --no-header --no-annotate --format requirements-txt \
 		--output-file requirements.lock
