@@ -68,7 +68,9 @@ def _options() -> argparse.ArgumentParser:
     options.add_argument("--json", type=Path, help="write the table and the figures behind it to this file as well")
     options.add_argument("--rounds", type=int, help="how often each is run; medians are printed")
     options.add_argument("--updates", type=int, help="portfolio updates of `updates` and `poison`")
-    options.add_argument("--portfolios", type=_counts, help="sizes of `ticks` and `recovery`, such as 1000,10000")
+    options.add_argument(
+        "--portfolios", type=_counts, help="sizes of `ticks`, `recovery` and `footprint`, such as 1000,10000"
+    )
     options.add_argument("--ticks", type=float, help="ticks a second of `ticks` and `soak`")
     options.add_argument(
         "--seconds", type=float, help="how long each load of `ticks`, `recovery`, `queries` and sockets lasts"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from benchmarks import fanout, pages, poison, queries, recovery, soak, sockets, ticks, updates
+from benchmarks import fanout, footprint, pages, poison, queries, recovery, soak, sockets, ticks, updates
 from benchmarks.measuring import Stuck
 from benchmarks.report import Row, row
 from benchmarks.servers import ROOT, environment, running
@@ -117,6 +117,13 @@ def run_recovery(sizes: Sizes, broker: str, directory: Path | None) -> Result:
     return Result(recovery.rows(figures), figures, servers.broker_name)
 
 
+def run_footprint(sizes: Sizes, broker: str, directory: Path | None) -> Result:
+    """What a portfolio takes in Redis and in Kafka."""
+    with running(broker, directory) as servers:
+        figures = footprint.measure(servers, max(sizes.portfolios))
+    return Result(footprint.rows(figures), figures, servers.broker_name)
+
+
 def run_kernel(sizes: Sizes, broker: str, directory: Path | None) -> Result:
     """The valuation alone; needs no server, and a process whose numpy has one thread."""
     with tempfile.TemporaryDirectory() as home:
@@ -176,6 +183,7 @@ RUNS: dict[str, Callable[[Sizes, str, Path | None], Result]] = {
     "ticks": run_ticks,
     "poison": run_poison,
     "recovery": run_recovery,
+    "footprint": run_footprint,
     "soak": run_soak,
     "queries": run_queries,
     "fanout": run_fanout,

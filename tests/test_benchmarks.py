@@ -105,6 +105,19 @@ def test_poison_is_counted_to_the_last_record(tmp_path: Path) -> None:
 
 
 @linux
+def test_a_portfolio_is_weighed_at_rest_and_with_its_history_full(tmp_path: Path) -> None:
+    rows, figures, _ = table(tmp_path, "footprint", "--portfolios", "60")
+    told = figures["footprint"]
+    assert told["portfolios"] == 60
+    assert told["at_rest"] > told["snapshot"] > 0
+    assert told["longest_history"] >= told["history_points"], "it was not full"
+    # A point is the beginning of a snapshot.
+    assert 0 < told["history"] / told["longest_history"] < told["snapshot"]
+    assert told["in_kafka"] == {}, "the embedded broker has no disk"
+    assert len(rows) == 2
+
+
+@linux
 def test_ticks_are_followed_from_their_sending_to_a_subscriber(tmp_path: Path) -> None:
     rows, figures, _ = table(tmp_path, "ticks", "--portfolios", "60", "--ticks", "200", "--seconds", "5")
     handful, size = figures["ticks"]["sizes"]
