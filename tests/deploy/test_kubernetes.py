@@ -406,6 +406,13 @@ def test_the_example_shows_every_secret_that_is_asked_for_and_holds_none(built: 
     assert asked == shown
 
 
+def test_what_the_guide_applies_is_there() -> None:
+    text = (ROOT / "docs" / "KUBERNETES.md").read_text(encoding="utf-8")
+    named = re.findall(r"apply -k (deploy/\S+)", text)
+    assert named
+    assert all((ROOT / each / "kustomization.yaml").is_file() for each in named)
+
+
 # --- rights -----------------------------------------------------------------------------------------------------------
 
 
