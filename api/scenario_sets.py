@@ -70,7 +70,7 @@ def scenario_set_of(record: ScenarioSetRecord) -> ScenarioSet:
     """The scenario set that a record describes. Raises `Unavailable` where another one comes out."""
     try:
         price = np.frombuffer(record.closes, np.float64).reshape(len(record.sessions), len(record.symbols))
-        built = scenarios.build(
+        built = scenarios.build_shared(
             Closes(tuple(record.sessions), tuple(record.symbols), price),
             record.benchmark or None,
             record.window,

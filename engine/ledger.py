@@ -223,7 +223,7 @@ class Ledger:
         }
 
     @classmethod
-    def recovered(cls, state: dict[str, Any] | None, benchmark: str, window: int, decay: float) -> Ledger:
+    def recovered(cls, state: dict[str, Any] | None, benchmark: str | None, window: int, decay: float) -> Ledger:
         """The ledger that `recovery_state` described; an empty one without a state."""
         if state is None:
             book = Book()

@@ -26,6 +26,9 @@ from plimsoll.risk.valuation import Market, market_of
 UNMARKED_NS = 0
 """The mark time of a symbol that was never priced."""
 
+REPLAY = "replay"
+"""The `source` of prices that are history, and say so where nothing is played any more as well."""
+
 Sectors = Mapping[int, str]
 """Sector by symbol number, as positions state it; the closes' own word goes before it."""
 
@@ -45,7 +48,7 @@ class ClosedSession(NamedTuple):
 class Marks:
     """The newest tick of every symbol, by the book's symbol numbers, and each session's closes."""
 
-    def __init__(self, symbols: Names, benchmark: str, window: int, decay: float) -> None:
+    def __init__(self, symbols: Names, benchmark: str | None, window: int, decay: float) -> None:
         self.symbols = symbols
         self.benchmark = benchmark
         self.window = window
@@ -110,14 +113,16 @@ class Marks:
 
     @property
     def replay(self) -> Replay | None:
-        """The session in play and its speed, as the newest price states them; None where it states no such thing."""
+        """The session in play and its speed, as the newest price states them; None where it is of no replay."""
         if not self.ticks:
             return None
         # A price of 1970 is as old as none at all, so that what stands there may have no tick.
         newest = self.ticks.get(self.symbols.known[int(self.time_ns.argmax())])
-        if newest is None or newest.session is None or newest.session_seconds is None:
+        if newest is None or newest.session is None:
             return None
-        return Replay(newest.session, newest.session_seconds) if is_session(newest.session) else None
+        if newest.session_seconds is None and newest.source != REPLAY:
+            return None
+        return Replay(newest.session, newest.session_seconds or 0.0) if is_session(newest.session) else None
 
     def roll(self) -> ScenarioSet | None:
         """Build the scenario set anew if a session has closed since; the new set if it is another one."""
@@ -229,7 +234,7 @@ class Marks:
         numbers = sorted(ever, key=self.closed.known.__getitem__)
         told = {each: closes for each, closes in self.at_stress.items() if each <= session}
         try:
-            return scenarios.build(
+            return scenarios.build_shared(
                 Closes(tuple(sessions), tuple(self.closed.known[number] for number in numbers), price[:, numbers]),
                 self.benchmark,
                 self.window,

@@ -138,6 +138,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         self._started_ns = clock()
         self._beat_ns = 0
         self._last_state = ""
+        self._why_said = self._ledger.marks.why_no_scenarios
         self._window_ends_ns: int | None = None
         self._ended_ns, self._since_ns, self._took_ns, self._latest_ns = 0, 0, 0, 0
         self._beats = 0
@@ -285,6 +286,9 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         if rolled is not None:
             log.info("scenario set %s: %d scenarios", rolled.scenario_set_id, rolled.observations)
             self._judge()
+        elif marks.scenario_set is None and marks.why_no_scenarios != self._why_said:
+            self._why_said = marks.why_no_scenarios
+            log.warning("nothing can be valued yet: %s", self._why_said)
         corrected = again and marks.reconsider_proxies(book.sectors)
         self._ledger.corrections += corrected
         if rolled is not None or corrected:

@@ -111,7 +111,8 @@ class MarketTick(Struct, frozen=True, gc=False):
     average_daily_volume: Annotated[float, Meta(ge=0.0, le=QUANTITY_MAX)] | None = None
     """Units traded on a usual day: how quickly a position could be sold."""
     session_seconds: Annotated[float, Meta(gt=0.0, le=SESSION_SECONDS_MAX)] | None = None
-    """Of a replay: in how many seconds the session is played. Absent for a live feed."""
+    """Of a replay: in how many seconds the session is played. Absent where prices stand at its close, and for a live
+    feed."""
 
 
 class MarketClose(Struct, frozen=True, gc=False):
@@ -306,7 +307,7 @@ class RiskBatch(Struct, frozen=True):
 
 
 class Replay(Struct, frozen=True, gc=False):
-    """The historical session that prices are played from, and in how many seconds it is played."""
+    """The historical session that prices are of, and in how many seconds it is played; 0 where they stand still."""
 
     session: str
     session_seconds: float
@@ -334,7 +335,7 @@ class Heartbeat(Struct, frozen=True):
     corrections: int = 0
     """How often proxies changed between market records: what a market watermark may be above their number."""
     replay: Replay | None = None
-    """None where the newest price is not one of a replay, or does not say how quickly that is played."""
+    """None where the newest price is not one of a replay."""
     version: str | None = None
     """Of the program that beats; with the three below, None where it is older than they are."""
     host: str | None = None

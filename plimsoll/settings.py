@@ -42,6 +42,10 @@ def _text(text: str) -> str:
     return text
 
 
+def _symbol_or_none(text: str) -> str | None:
+    return None if text == "none" else _text(text)
+
+
 def _one_of(*choices: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in choices:
@@ -282,8 +286,11 @@ class Settings:
         "Records of a topic over which that share is taken",
     )
     scenarios: int = _setting("PLIMSOLL_SCENARIOS", "500", _integer(250, 2000), "Sessions of returns in a scenario set")
-    benchmark: str = _setting(
-        "PLIMSOLL_BENCHMARK", "SP500", _text, "Symbol whose closes are the benchmark of beta and proxies"
+    benchmark: str | None = _setting(
+        "PLIMSOLL_BENCHMARK",
+        "SP500",
+        _symbol_or_none,
+        "Symbol whose closes are the benchmark of beta and proxies; none: there is none",
     )
     risk_free: float = _setting(
         "PLIMSOLL_RISK_FREE",

@@ -95,8 +95,10 @@ class EngineWorker:
 class Replay:
     """A `messages.Replay`."""
 
-    session: str = strawberry.field(description="The trading day in play, as YYYY-MM-DD.")
-    session_seconds: float = strawberry.field(description="In how many seconds one trading day is played.")
+    session: str = strawberry.field(description="The trading day that prices are of, as YYYY-MM-DD.")
+    session_seconds: float = strawberry.field(
+        description="In how many seconds one trading day is played; 0 where prices stand still at its close."
+    )
 
     @classmethod
     def of(cls, replay: messages.Replay) -> Replay:
@@ -118,7 +120,7 @@ class SystemStatus:
     average_calculation_time_ms: float
     workers: list[EngineWorker]
     replay: Replay | None = strawberry.field(
-        description="Null where the newest price is not of a replay, or does not say how quickly that is played."
+        description="Null where the newest price is not of a replay."
     )
 
     @classmethod

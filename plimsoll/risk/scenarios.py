@@ -37,6 +37,9 @@ WARM_UP_SESSIONS_MAX = 2_750
 LATE_SESSIONS = 5
 """A name listed within the window's first week costs a portfolio these scenarios; a later one is proxied instead."""
 DEFAULT_BETA = 1.0
+SHARED_GAPS_MAX = 0.05
+"""Without a benchmark: a name that lacks a larger share of the window's returns costs nobody a scenario, and is not
+valued in the stream."""
 
 
 def warm_up_sessions(decay: float) -> int:
@@ -65,7 +68,7 @@ class MissingBenchmark(ValueError):
 
     def __init__(self, benchmark: str, missing: str) -> None:
         super().__init__(
-            f"the benchmark {benchmark!r} has {missing}: provide its closes, or choose a benchmark that has them"
+            f"the benchmark {benchmark!r} has {missing}: provide its closes, or choose a benchmark that has them, or none"
         )
         self.benchmark = benchmark
 
@@ -234,6 +237,30 @@ def build(
         stress_returns=known_stress,
         closes=used,
     )
+
+
+def build_shared(
+    closes: Closes,
+    benchmark: str | None,
+    window: int,
+    *,
+    decay: float = DECAY,
+    sectors: Mapping[str, str] | None = None,
+    stress_returns: Mapping[str, Mapping[str, float]] | None = None,
+) -> ScenarioSet:
+    """The set that all portfolios of a stream share. Raises as `build` does.
+
+    With a benchmark it has every session in which that has a return, and proxies fill what a name lacks. Without one
+    nothing can stand in for a name, so the sessions in which one lacks a return are left out, for all alike.
+    """
+    held = None if benchmark is not None else _steady(closes.newest(history_sessions(window, decay) + 1), window)
+    return build(closes, benchmark, window, decay=decay, sectors=sectors, stress_returns=stress_returns, held=held)
+
+
+def _steady(used: Closes, window: int) -> list[str]:
+    """The names with a return in all but a few sessions of the window."""
+    lacking = np.isnan(used.returns()[-window:]).mean(axis=0) if len(used.sessions) > 1 else np.ones(len(used.symbols))
+    return [used.symbols[column] for column in np.flatnonzero(lacking <= SHARED_GAPS_MAX).tolist()]
 
 
 def _rows(

@@ -57,9 +57,15 @@ export class PageHeader extends Element {
   private replay(): TemplateResult | typeof nothing {
     const replay = this.model.firm?.systemStatus.replay
     if (!replay) return nothing
+    const { sessionSeconds } = replay
+    if (sessionSeconds === 0) {
+      return html`<p class="replay">
+        <strong>Historical prices</strong>, not live ones: they stand still at the close of ${session(replay.session)}
+      </p>`
+    }
     return html`<p class="replay">
       <strong>Replay of historical prices</strong>, not live ones: session of ${session(replay.session)},
-      ${count(Math.round(replay.sessionSeconds))} s a session
+      ${count(Math.round(sessionSeconds))} s a session
     </p>`
   }
 
