@@ -13,13 +13,43 @@ from plimsoll.messages import SESSION_SECONDS_MAX
 
 def demo(
     *,
+    prices: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your own closes, CSV or Parquet as `plimsoll risk` reads them. Repeatable.",
+            show_default="20 US stocks and the S&P 500",
+        ),
+    ] = None,
+    positions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Your own portfolios, as `plimsoll risk` reads them.", show_default="invented ones"
+        ),
+    ] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="What beta of your own prices is measured against; none: nothing.",
+            show_default="PLIMSOLL_BENCHMARK, if there is such a column",
+        ),
+    ] = None,
     portfolios: Annotated[
-        int, typer.Option(min=1, help="Portfolios of the firm; at most 20000 without --kafka.")
-    ] = 1000,
-    advisors: Annotated[int, typer.Option(min=1, help="Advisors who share them.")] = 50,
+        int | None,
+        typer.Option(min=1, help="Portfolios of an invented firm; at most 20000 without --kafka.", show_default="1000"),
+    ] = None,
+    advisors: Annotated[int | None, typer.Option(min=1, help="Advisors who share them.", show_default="50")] = None,
     seed: Annotated[int, typer.Option(min=0, help="What portfolios and ticks are drawn from.")] = 7,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the web pages and the API; 0: any.")] = 6066,
-    from_: Annotated[str, typer.Option("--from", help="First session that is replayed.")] = "2020-02-19",
+    from_: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="First session that is replayed; latest: none, prices stand at the newest close.",
+            show_default="2020-02-19; of your own prices the newest 20 sessions",
+        ),
+    ] = None,
     session_seconds: Annotated[
         float, typer.Option(min=0.1, max=SESSION_SECONDS_MAX, help="How long one session lasts.")
     ] = 20.0,
@@ -37,7 +67,9 @@ def demo(
         str | None, typer.Option(help="A real Redis or Valkey, redis://host:port/db.", show_default="embedded")
     ] = None,
 ) -> None:
-    """Replay real closing prices through everything at once: broker, store, producer, engine, API and web pages.
+    """Replay closing prices through everything at once: broker, store, producer, engine, API and web pages.
+
+    They are real ones that are bundled, or with --prices and --positions your own.
 
     Nothing has to be installed and nothing is kept. It is up when the line `ready http://127.0.0.1:6066` appears;
     Ctrl-C stops it. KAFKA_BROKERS and REDIS_URL are not looked at: only --kafka and --redis lead to real servers.
@@ -46,9 +78,12 @@ def demo(
     from embedded import supervisor  # noqa: PLC0415
     from embedded.demo import Demo  # noqa: PLC0415
 
+    for flag, given in (("--portfolios", portfolios), ("--advisors", advisors)):
+        if positions is not None and given is not None:
+            raise typer.BadParameter("both are those of --positions; leave it out", param_hint=f"'{flag}'")
     chosen = Demo(
-        portfolios=portfolios,
-        advisors=advisors,
+        portfolios=portfolios or 1000,
+        advisors=advisors or 50,
         seed=seed,
         port=port,
         first_session=from_,
@@ -57,6 +92,9 @@ def demo(
         duration=duration,
         kafka=kafka,
         redis=redis,
+        prices=tuple(prices or ()),
+        positions=positions,
+        benchmark=benchmark,
     )
     raise typer.Exit(supervisor.run(chosen, os.environ, dotenv=Path(".env")))
 

@@ -11,14 +11,15 @@ import importlib.util
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import redis
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from embedded.own_files import settled
 from embedded.store import connect
 from plimsoll import keys, settings, transport
 from plimsoll.errors import BadSetting, PlimsollError, Unavailable
@@ -27,7 +28,10 @@ EMBEDDED_PORTFOLIOS_MAX = 20_000
 """At about 2 KB each they take two thirds of the 12 partitions of 5 MB: their first records outlive 10,000 updates."""
 REACH_SECONDS = 4.0
 """How long a server that was named has to answer; two of them stay below ten seconds."""
-_TICKS_PER_SECOND = 40
+BUNDLED_START = "2020-02-19"
+"""The first session of the bundled prices that is played where nobody says otherwise."""
+LATEST = "latest"
+"""As a first session: none is played, prices stand at the newest close."""
 _WINDOW_MS = 250
 """Wider than in production: a viewer's eye is no quicker, and broker, engine and pages share the machine."""
 
@@ -41,38 +45,56 @@ class PortTaken(PlimsollError):
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """The flags of `plimsoll demo`. `kafka` and `redis` None: the embedded ones; `duration` None: until stopped."""
+    """The flags of `plimsoll demo`, and what `check` makes of them.
+
+    kafka, redis      None: the embedded ones
+    duration          None: until stopped
+    first_session     a date, `LATEST`, or None for what suits the prices
+    prices            files; none: the bundled ones
+    positions         a file; None: an invented firm of `portfolios` and `advisors`
+    benchmark         a column of the files, or "none"; None: what the settings say
+    notices           sentences that `check` has for whoever started it
+    """
 
     portfolios: int = 1000
     advisors: int = 50
     seed: int = 7
     port: int = 6066
-    first_session: str = "2020-02-19"
+    first_session: str | None = None
     session_seconds: float = 20.0
     workers: int = 1
     duration: float | None = None
     kafka: str | None = None
     redis: str | None = None
+    prices: tuple[Path, ...] = ()
+    positions: Path | None = None
+    benchmark: str | None = None
+    ticks_per_second: float = 40.0
+    notices: tuple[str, ...] = ()
 
 
-def check(demo: Demo, environ: Mapping[str, str], dotenv: Path | None = None) -> None:
-    """Refuse what cannot work before anything is started. Raises `PlimsollError`."""
+def check(demo: Demo, environ: Mapping[str, str], dotenv: Path | None = None) -> Demo:
+    """The demo with all that its files leave open settled. Raises `PlimsollError` for what cannot work."""
     for flag, key, value in (("--kafka", "KAFKA_BROKERS", demo.kafka), ("--redis", "REDIS_URL", demo.redis)):
         if value is not None:
             _check_setting(flag, key, value)
     told = settings.load({**environ, **servers(demo, demo.kafka, demo.redis)}, dotenv)
+    demo = settled(demo, told, _symbols() if demo.positions is not None and not demo.prices else ())
     if demo.kafka is None and not 1 <= demo.portfolios <= EMBEDDED_PORTFOLIOS_MAX:
         raise BadSetting(
-            "--portfolios",
+            "--portfolios" if demo.positions is None else "--positions",
             f"{demo.portfolios} is not between 1 and {EMBEDDED_PORTFOLIOS_MAX}, which is what the embedded broker "
             "keeps; for more point --kafka at a real one",
         )
-    _check_session(demo.first_session)
+    if not demo.prices:
+        demo = replace(demo, first_session=demo.first_session or BUNDLED_START)
+        _check_session(demo.first_session or BUNDLED_START)
     _check_port(demo.port)
     if demo.kafka is not None:
         _check_kafka(transport.Kafka.of(told))
     if demo.redis is not None:
         _check_redis(transport.Redis.of(told), log_is_empty=demo.kafka is None)
+    return demo
 
 
 def programs(demo: Demo, port: int, recovery: Path) -> dict[str, list[str]]:
@@ -80,13 +102,12 @@ def programs(demo: Demo, port: int, recovery: Path) -> dict[str, list[str]]:
     arguments = {
         "producer": [
             *("--mode", "continuous"),
-            *("--num-portfolios", str(demo.portfolios)),
-            *("--advisors", str(demo.advisors)),
+            *(part for file in demo.prices for part in ("--prices", str(file.absolute()))),
+            *_portfolios(demo),
             *("--seed", str(demo.seed)),
-            *("--from", demo.first_session),
+            *(() if demo.first_session is None else ("--from", demo.first_session)),
             *("--session-seconds", str(demo.session_seconds)),
-            *("--ticks-per-second", str(_TICKS_PER_SECOND)),
-            *("--portfolio-interval", "1"),
+            *("--ticks-per-second", str(demo.ticks_per_second)),
         ],
         "api": ["--host", "127.0.0.1", "--port", str(port)],
         "engine": [
@@ -96,6 +117,12 @@ def programs(demo: Demo, port: int, recovery: Path) -> dict[str, list[str]]:
         ],
     }
     return {name: [sys.executable, "-m", name, *options] for name, options in arguments.items()}
+
+
+def _portfolios(demo: Demo) -> list[str]:
+    if demo.positions is not None:
+        return ["--positions", str(demo.positions.absolute())]
+    return ["--num-portfolios", str(demo.portfolios), "--advisors", str(demo.advisors), "--portfolio-interval", "1"]
 
 
 def servers(demo: Demo, kafka: str | None, redis_url: str | None) -> dict[str, str]:
@@ -114,10 +141,16 @@ def servers(demo: Demo, kafka: str | None, redis_url: str | None) -> dict[str, s
 
 
 def environment(
-    environ: Mapping[str, str], reached: Mapping[str, str], dotenv: Path | None = None, *, health_port: int = 0
+    environ: Mapping[str, str],
+    reached: Mapping[str, str],
+    dotenv: Path | None = None,
+    *,
+    benchmark: str | None = None,
+    health_port: int = 0,
 ) -> dict[str, str]:
     """What the programs find in their environment: `reached`, the demo's window, and whatever the caller set.
 
+    benchmark    that of somebody's own prices; None: what the caller set
     health_port  of the first engine worker, where the caller set none; the heartbeats tell it to who asks; 0: none
     """
     stated = settings.load({**environ, **reached}, dotenv)
@@ -131,6 +164,7 @@ def environment(
         "PLIMSOLL_HEALTH_PORT": str(health_port),
         **environ,
         **reached,
+        **({} if benchmark is None else {"PLIMSOLL_BENCHMARK": benchmark}),
         "PYTHONUNBUFFERED": "1",
         # A folder named `engine` where the caller stands is not our engine.
         "PYTHONSAFEPATH": "1",
@@ -138,6 +172,8 @@ def environment(
 
 
 def _check_session(date: str) -> None:
+    if date == LATEST:
+        return
     sessions = _sessions()
     if date in sessions:
         return
@@ -148,13 +184,26 @@ def _check_session(date: str) -> None:
 
 def _sessions() -> list[str]:
     """The dates with closes, oldest first, from the data that the producer carries."""
+    with _bundled("sp500_dataset.csv.gz") as closes:
+        next(closes)
+        return [line.partition(",")[0] for line in closes]
+
+
+def _symbols() -> list[str]:
+    """What those data have prices of."""
+    symbols: list[str] = []
+    for name in ("sp500_dataset.csv.gz", "sp500_index.csv.gz"):
+        with _bundled(name) as closes:
+            symbols += next(closes).rstrip().split(",")[1:]
+    return symbols
+
+
+def _bundled(name: str) -> TextIO:
     # Found, not imported: the programs know nothing of one another.
     found = importlib.util.find_spec("producer")
     if found is None or found.origin is None:
         raise Unavailable("the producer", "it is not installed; reinstall plimsoll")
-    with gzip.open(Path(found.origin).parent / "data" / "sp500_dataset.csv.gz", "rt", encoding="utf-8") as closes:
-        next(closes)
-        return [line.partition(",")[0] for line in closes]
+    return gzip.open(Path(found.origin).parent / "data" / name, "rt", encoding="utf-8")
 
 
 def _check_setting(flag: str, key: str, value: str) -> None:

@@ -96,7 +96,9 @@ def run(
     stop, say = StopRequest(), _Progress()
     try:
         with stop.listening():
-            demo_module.check(demo, environ, dotenv)
+            demo = demo_module.check(demo, environ, dotenv)
+            for sentence in demo.notices:
+                say(sentence)
             if stop.asked:
                 return 0
             with contextlib.ExitStack() as stack:
@@ -138,7 +140,9 @@ def _start(
         say(f"store on {redis_url} (embedded: nothing is kept)")
     health_port = free_ports(demo.workers)
     servers = demo_module.servers(demo, kafka, redis_url)
-    environment = demo_module.environment(environ, servers, dotenv, health_port=health_port)
+    environment = demo_module.environment(
+        environ, servers, dotenv, benchmark=demo.benchmark, health_port=health_port
+    )
     clients: list[Child] = []
     stack.callback(_stop_clients, clients, stop, say)
     for name, command in programs(demo, port, directory / "recovery").items():
@@ -193,10 +197,13 @@ class _Running:
         """The line that scripts wait for, then what a person wants to know."""
         here = f"http://127.0.0.1:{self.port}"
         self.say.line(f"ready {here}")
-        self.say.line(
-            f"This is a replay of real closing prices from {self.demo.first_session} on, not live data. "
-            f"GraphiQL: {here}/graphql  REST: {here}/docs  Stop: Ctrl-C"
-        )
+        self.say.line(f"{self._prices()}, not live data. GraphiQL: {here}/graphql  REST: {here}/docs  Stop: Ctrl-C")
+
+    def _prices(self) -> str:
+        whose = " and ".join(file.name for file in self.demo.prices) or "real closing prices"
+        if self.demo.first_session == demo_module.LATEST:
+            return f"These are the newest closes of {whose}"
+        return f"This is a replay of {whose} from {self.demo.first_session} on"
 
     def watch(self) -> None:
         """Return when asked to stop or when `duration` is over; raises `StationFailed` when a child dies."""

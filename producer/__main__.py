@@ -7,7 +7,6 @@ was stopped before its end; 2 a flag or setting is wrong.
 from __future__ import annotations
 
 import asyncio
-import bisect
 import dataclasses
 import logging
 import math
@@ -24,10 +23,11 @@ import typer
 from plimsoll import logs, settings, topics
 from plimsoll.errors import BadSetting, PlimsollError
 from plimsoll.messages import SESSION_SECONDS_MAX
+from plimsoll.reports import streamed
 from plimsoll.transport import Kafka
-from producer import closes
+from producer.chosen import chosen
 from producer.market import Replay
-from producer.portfolios import Firm
+from producer.portfolios import Firm, Stated
 from producer.progress import Progress
 from producer.publish import Publisher, connect
 from producer.stream import Pace, RealClock, Stream
@@ -53,7 +53,7 @@ class Task:
     """What the flags ask for, checked. `first` is the number of the session that is played first."""
 
     mode: Mode
-    firm: Firm
+    firm: Firm | Stated
     replay: Replay
     first: int
     history: int
@@ -82,20 +82,41 @@ def _broker(value: str | None) -> str | None:
         raise typer.BadParameter(error.detail) from None
 
 
-def _date(value: str) -> str:
+def _date(value: str | None) -> str | None:
+    if value is None or value == streamed.LATEST:
+        return value
     try:
         return date.fromisoformat(value).isoformat()
     except ValueError:
-        raise typer.BadParameter(f"{value!r} is not a date written YYYY-MM-DD") from None
+        raise typer.BadParameter(f"{value!r} is neither a date written YYYY-MM-DD nor {streamed.LATEST}") from None
 
 
 def generate(
     *,
     mode: Annotated[Mode, typer.Option(help="Go on for ever, or send so many messages and end.")] = Mode.CONTINUOUS,
-    num_portfolios: Annotated[int, typer.Option(min=1, max=1_000_000, help="Portfolios of the firm.")] = 100,
+    prices: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your own closes, CSV or Parquet as `plimsoll risk` reads them. Repeatable.",
+            show_default="20 US stocks and the S&P 500",
+        ),
+    ] = None,
+    positions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Your own portfolios, as `plimsoll risk` reads them: stated once and not traded.",
+            show_default="invented ones",
+        ),
+    ] = None,
+    num_portfolios: Annotated[
+        int | None, typer.Option(min=1, max=1_000_000, help="Portfolios of the invented firm.", show_default="100")
+    ] = None,
     updates_per_portfolio: Annotated[
-        int, typer.Option(min=1, help="Messages for each portfolio, its creation included (batch mode).")
-    ] = 5,
+        int | None,
+        typer.Option(min=1, help="Messages for each portfolio, its creation included (batch mode).", show_default="5"),
+    ] = None,
     portfolio_interval: Annotated[
         float, typer.Option(callback=_above_zero(), help="Seconds between portfolio updates (continuous mode).")
     ] = 2.0,
@@ -109,8 +130,14 @@ def generate(
     advisors: Annotated[int, typer.Option(min=1, max=100_000, help="Advisors of the firm.")] = 20,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="What portfolios and ticks are drawn from.")] = 7,
     from_: Annotated[
-        str, typer.Option("--from", callback=_date, help="First session played, a date (or the next session).")
-    ] = "2020-02-19",
+        str | None,
+        typer.Option(
+            "--from",
+            callback=_date,
+            help="First session played, a date (or the next session); latest: none, prices stand at the newest close.",
+            show_default="2020-02-19; of your own prices the newest 20 sessions, or none in batch mode",
+        ),
+    ] = None,
     session_seconds: Annotated[
         float, typer.Option(callback=_above_zero(SESSION_SECONDS_MAX), help="Seconds in which one session is played.")
     ] = 20.0,
@@ -135,36 +162,51 @@ def generate(
         ),
     ] = None,
 ) -> None:
-    """Publish a replay of real closing prices, and portfolios that an invented firm holds, to Kafka."""
+    """Publish a replay of closing prices and portfolios to Kafka: bundled and invented ones, or those of your files."""
     if mode is Mode.BATCH and duration is not None:
         raise typer.BadParameter("a batch ends by itself; leave it out", param_hint="'--duration'")
-    pace = _pace(session_seconds, market_interval, ticks_per_second)
+    if positions is not None:
+        _refuse_beside_positions(num_portfolios=num_portfolios, updates_per_portfolio=updates_per_portfolio)
     told = _settings(broker)
     try:
-        replay = Replay(closes.load(), seed)
-        first = _first_session(replay, from_)
+        # A batch plays nothing, so of somebody's own prices it publishes all.
+        start = from_ or (streamed.LATEST if prices and mode is Mode.BATCH else None)
+        played = chosen(prices or [], positions, start, told)
+        market, first = played.market, played.first
         task = Task(
             mode,
-            Firm(num_portfolios, advisors, seed, replay.closes.of(first - 1)),
-            replay,
+            played.stated or Firm(num_portfolios or 100, advisors, seed, market.marks(first - 1), played.universe),
+            Replay(market, seed),
             first,
             first if history is None else min(history, first),
-            pace,
-            updates_per_portfolio,
+            _pace(session_seconds, market_interval, ticks_per_second, len(market.symbols)),
+            1 if played.stated else updates_per_portfolio or 5,
             portfolio_interval,
             duration,
         )
         logs.configure(told.log_level)
+        for sentence in played.warnings:
+            _log.warning("%s", sentence)
         if history is not None and task.history < history:
-            _log.warning("only %d sessions lie before %s, publishing those", first, replay.closes.sessions[first])
+            opens_at = market.sessions[first] if first < len(market.sessions) else "the end"
+            _log.warning("only %d sessions lie before %s, publishing those", first, opens_at)
         raise typer.Exit(asyncio.run(_until_stopped(task, told)))
+    except BadSetting as error:
+        raise typer.BadParameter(error.detail, param_hint=f"'{error.key}'") from None
     except PlimsollError as error:
         typer.echo(f"data-generator: {error}", err=True)
         raise typer.Exit(1) from None
 
 
-def _pace(session_seconds: float, market_interval: float, ticks_per_second: float | None) -> Pace:
-    rate = ticks_per_second or (len(closes.SECTORS) + 1) / market_interval  # the benchmark ticks too
+def _refuse_beside_positions(**given: float | None) -> None:
+    for name, value in given.items():
+        if value is not None:
+            flag = f"'--{name.replace('_', '-')}'"
+            raise typer.BadParameter("the portfolios are those of --positions; leave it out", param_hint=flag)
+
+
+def _pace(session_seconds: float, market_interval: float, ticks_per_second: float | None, symbols: int) -> Pace:
+    rate = ticks_per_second or symbols / market_interval  # the benchmark ticks too
     if rate > TICKS_PER_SECOND_MAX:
         raise typer.BadParameter(
             f"that is {rate:,.0f} ticks a second, at most {TICKS_PER_SECOND_MAX:,.0f} are made",
@@ -180,16 +222,6 @@ def _settings(broker: str | None) -> settings.Settings:
         typer.echo(f"data-generator: {error}", err=True)
         raise typer.Exit(2) from None
     return dataclasses.replace(told, kafka_brokers=broker) if broker else told
-
-
-def _first_session(replay: Replay, wanted: str) -> int:
-    """The number of the first session on or after the date `wanted`."""
-    sessions = replay.closes.sessions
-    # One session more than the replay needs: the last before it opens the market.
-    earliest = sessions[replay.first_playable + 1]
-    if not earliest <= wanted <= sessions[-1]:
-        raise typer.BadParameter(f"{wanted} is not between {earliest} and {sessions[-1]}", param_hint="'--from'")
-    return bisect.bisect_left(sessions, wanted)
 
 
 async def _until_stopped(task: Task, told: settings.Settings) -> int:

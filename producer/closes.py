@@ -1,15 +1,17 @@
-"""The bundled closes: 20 US stocks and the S&P 500, every session from 1990-01-02 to 2022-12-28.
+"""Closes to play: the bundled ones, or those of somebody's own files.
 
-They are real prices (daily, adjusted, in dollars) under the licence beside them, and they are either exactly what
-`SHA256SUMS` says or refused: a demo on a damaged history would show risk that never was. No ticks, no randomness and
-no clock live here; `market.py` plays these closes.
+The bundled ones are 20 US stocks and the S&P 500, every session from 1990-01-02 to 2022-12-28. They are real prices
+(daily, adjusted, in dollars) under the licence beside them, and they are either exactly what `SHA256SUMS` says or
+refused: a demo on a damaged history would show risk that never was. No ticks, no randomness and no clock live here;
+`market.py` plays these closes.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from importlib import resources
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -19,9 +21,12 @@ import numpy as np
 from plimsoll.errors import PlimsollError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from importlib.resources.abc import Traversable
 
     from numpy.typing import NDArray
+
+    from plimsoll.reports.prices import Series
 
 BENCHMARK = "SP500"
 """The index. It ticks and closes like every symbol, and nobody holds it."""
@@ -51,18 +56,42 @@ class DamagedData(PlimsollError):
 class Closes:
     """Closing prices, oldest session first.
 
-    sessions  dates as YYYY-MM-DD, ascending
-    symbols   the stocks in alphabetical order, then `BENCHMARK`
-    matrix    (session, symbol), dollars, all above zero
+    sessions   dates as YYYY-MM-DD, ascending
+    symbols    of the bundled ones the stocks in alphabetical order, then `BENCHMARK`
+    matrix     (session, symbol), dollars, all above zero; NaN where there is none, as only files have it
+    benchmark  the symbol that beta is measured against; None where there is none
+    sectors    symbol -> sector, where it is known
     """
 
     sessions: tuple[str, ...]
     symbols: tuple[str, ...]
     matrix: NDArray[np.float64]
+    benchmark: str | None = BENCHMARK
+    sectors: Mapping[str, str] = field(default_factory=lambda: SECTORS)
 
     def of(self, index: int) -> dict[str, float]:
-        """The closes of one session by symbol, `BENCHMARK` included."""
-        return dict(zip(self.symbols, self.matrix[index].tolist(), strict=True))
+        """The closes of one session by symbol, the benchmark included."""
+        row = zip(self.symbols, self.matrix[index].tolist(), strict=True)
+        return {symbol: close for symbol, close in row if not math.isnan(close)}
+
+    def newest(self, index: int) -> dict[str, tuple[int, float]]:
+        """Symbol -> the newest session with a close, up to session number `index`, and that close."""
+        known = np.isfinite(self.matrix[: index + 1])
+        rows = index - np.argmax(known[::-1], axis=0)
+        return {
+            symbol: (row, float(self.matrix[row, column]))
+            for column, (symbol, row) in enumerate(zip(self.symbols, rows.tolist(), strict=True))
+            if known[row, column]
+        }
+
+    def marks(self, index: int) -> dict[str, float]:
+        """What each symbol was worth after session number `index`: its newest close."""
+        return {symbol: close for symbol, (_, close) in self.newest(index).items()}
+
+
+def of_files(prices: Series, benchmark: str | None, sectors: Mapping[str, str]) -> Closes:
+    """Closes from files of prices."""
+    return Closes(prices.sessions, prices.symbols, np.asarray(prices.value, np.float64), benchmark, sectors)
 
 
 def load(directory: Traversable | None = None) -> Closes:

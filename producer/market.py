@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from producer.closes import BENCHMARK, Closes
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from producer.closes import Closes
 
 SOURCE = "replay"
 """What every tick and close says of itself, so that nobody takes history for a live price."""
@@ -34,20 +34,25 @@ TRAILING_SESSIONS = 252
 SESSIONS_PER_YEAR = 252
 TICK_DECIMALS = 4
 """A hundredth of a cent: finer than the data, and short on the wire."""
+ROUNDED_FROM = 0.01
+"""A cheaper price would lose more than a hundredth of itself, or all of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """What a vendor would say of a symbol before a session, from its closes until then. All annual fractions."""
+    """What a vendor would say of a symbol before a session, from its closes until then. All annual fractions.
 
-    volatility: float
-    expected_return: float
-    beta: float
+    None where it has too few closes, or where nobody would believe it (see `MarketTick`).
+    """
+
+    volatility: float | None
+    expected_return: float | None
+    beta: float | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Session:
-    """One session to be played.
+    """One session to be played, of the symbols that closed in it.
 
     price_by_step  (symbol, step) dollars; column 0 is the previous close, the last column the session's close
     opinions       one for each symbol
@@ -64,7 +69,8 @@ class Session:
         position = np.clip(fraction, 0.0, 1.0) * BRIDGE_STEPS
         step = np.minimum(position.astype(np.intp), BRIDGE_STEPS - 1)
         before, after = self.price_by_step[symbol, step], self.price_by_step[symbol, step + 1]
-        between = np.round(before + (position - step) * (after - before), TICK_DECIMALS)
+        between = before + (position - step) * (after - before)
+        between = np.where(between < ROUNDED_FROM, between, np.round(between, TICK_DECIMALS))
         # Both ends are real closes, to the last bit: neither interpolated nor rounded.
         return np.select([position == 0.0, position == BRIDGE_STEPS], [before, after], between)
 
@@ -89,36 +95,62 @@ class Replay:
     def __init__(self, closes: Closes, seed: int) -> None:
         self.closes = closes
         self.seed = seed
-        self._benchmark = closes.symbols.index(BENCHMARK)
 
     def session(self, index: int) -> Session:
-        """Session number `index` of the closes, as it will be played."""
-        name, symbols, matrix = self.closes.sessions[index], self.closes.symbols, self.closes.matrix
+        """Session number `index` of the closes, as it will be played.
+
+        A symbol starts at its newest close, however old that is; one that never closed before stands at its first.
+        """
+        name = self.closes.sessions[index]
         if index < self.first_playable:
             raise ValueError(f"session {name} has fewer than {RECENT_SESSIONS} returns before it")
-        recent = np.diff(np.log(matrix[index - 1 - RECENT_SESSIONS : index]), axis=0).std(axis=0, ddof=1)
+        closes, before = self.closes.of(index), self.closes.marks(index - 1)
+        recent = dict(zip(self.closes.symbols, self._recent_volatility(index), strict=True))
+        opinions = self.opinions(index)
         paths = [
-            bridge(matrix[index - 1, column], matrix[index, column], recent[column], self._rng(name, symbol))
-            for column, symbol in enumerate(symbols)
+            bridge(before.get(symbol, close), close, recent[symbol], self._rng(name, symbol))
+            for symbol, close in closes.items()
         ]
-        return Session(name, symbols, np.stack(paths), self._opinions(index), self.seed)
+        return Session(name, tuple(closes), np.stack(paths), tuple(opinions[symbol] for symbol in closes), self.seed)
+
+    def opinions(self, index: int) -> dict[str, Opinion]:
+        """One for each symbol, from the closes before session `index` only."""
+        closes = self.closes.matrix[max(0, index - 1 - TRAILING_SESSIONS) : index]
+        returns = closes[1:] / closes[:-1] - 1.0
+        none = np.full(len(returns), np.nan)
+        symbols, benchmark = self.closes.symbols, self.closes.benchmark
+        market = none if benchmark is None else returns[:, symbols.index(benchmark)]
+        return {symbol: _opinion(returns[:, column], market) for column, symbol in enumerate(symbols)}
+
+    def _recent_volatility(self, index: int) -> list[float]:
+        """The standard deviation of each symbol's newest daily log returns before session `index`; 0 where unknown."""
+        returns = np.diff(np.log(self.closes.matrix[index - 1 - RECENT_SESSIONS : index]), axis=0)
+        return [_deviation(column) or 0.0 for column in returns.T]
 
     def _rng(self, session: str, symbol: str) -> np.random.Generator:
         return np.random.default_rng([self.seed, date.fromisoformat(session).toordinal(), zlib.crc32(symbol.encode())])
 
-    def _opinions(self, index: int) -> tuple[Opinion, ...]:
-        """One for each symbol, from the closes before session `index` only."""
-        window = self.closes.matrix[max(0, index - 1 - TRAILING_SESSIONS) : index]
-        returns = window[1:] / window[:-1] - 1.0
-        covariance = np.cov(returns, rowvar=False, ddof=1)
-        variance = covariance[self._benchmark, self._benchmark]
-        volatility = np.sqrt(np.diag(covariance) * SESSIONS_PER_YEAR)
-        expected = returns.mean(axis=0) * SESSIONS_PER_YEAR
-        beta = covariance[self._benchmark] / variance
-        return tuple(
-            Opinion(*(round(number, 6) for number in row))
-            for row in np.column_stack([volatility, expected, beta]).tolist()
-        )
+
+def _opinion(returns: NDArray[np.float64], market: NDArray[np.float64]) -> Opinion:
+    """What a symbol's daily returns say of it beside those of the market; NaN where one is not known."""
+    deviation = _deviation(returns)
+    volatility = None if deviation is None else deviation * math.sqrt(SESSIONS_PER_YEAR)
+    expected = None if deviation is None else float(np.nanmean(returns)) * SESSIONS_PER_YEAR
+    beta, both = None, np.isfinite(returns) & np.isfinite(market)
+    if both.sum() > 1 and (variance := float(np.var(market[both], ddof=1))) > 0.0:
+        beta = float(np.cov(returns[both], market[both], ddof=1)[0, 1]) / variance
+    return Opinion(_believed(volatility, 10.0), _believed(expected, 10.0), _believed(beta, 20.0))
+
+
+def _believed(number: float | None, most: float) -> float | None:
+    """To six digits; None where a reader of ticks would refuse the whole tick for it."""
+    return None if number is None or abs(number) > most else round(number, 6)
+
+
+def _deviation(returns: NDArray[np.float64]) -> float | None:
+    """The sample standard deviation of those that are known; None where there are not two."""
+    known = returns[np.isfinite(returns)]
+    return float(known.std(ddof=1)) if len(known) > 1 else None
 
 
 def bridge(previous: float, close: float, volatility: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
-"""Portfolios of an invented firm: who advises whom, what each client holds, and how an advisor rebalances.
+"""Portfolios: of an invented firm (who advises whom, what each client holds, how an advisor rebalances), or stated.
 
 The clients are drawn, the prices they hold at are real. Everything is a pure function of a seed (or of the generator
-handed in): portfolio `i` of `N` under `A` advisors is the same on every machine. No clock, no network.
+handed in): portfolio `i` of `N` under `A` advisors is the same on every machine. No clock, no network. Portfolios that
+somebody states are theirs: they are sent as they are, and never traded.
 
 Signs and units: a short position has a negative quantity, market value and weight. `weight` is in percent of
 `total_value`, and `total_value` = sum of market values + cash, so the weights and the cash's share make 100.
@@ -20,7 +21,7 @@ from plimsoll.messages import PortfolioUpdate, Position, RiskTolerance
 from producer.closes import SECTORS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -47,9 +48,9 @@ class Temper:
     cash_most: float
     appetite: Mapping[str, float]
 
-    def preference(self, symbols: tuple[str, ...]) -> NDArray[np.float64]:
+    def preference(self, symbols: Sequence[str], sectors: Mapping[str, str]) -> NDArray[np.float64]:
         """How readily each of the symbols is bought; 1 where the client does not care."""
-        return np.array([self.appetite.get(SECTORS[symbol], 1.0) for symbol in symbols])
+        return np.array([self.appetite.get(sectors.get(symbol, ""), 1.0) for symbol in symbols])
 
 
 TEMPERS = {
@@ -61,8 +62,6 @@ TEMPERS = {
         0.25, 0.005, 0.06, {"Technology": 2.5, "Energy": 2.5, "Consumer": 0.5, "Healthcare": 0.7}
     ),
 }
-_SYMBOLS = tuple(sorted(SECTORS))
-_PREFERENCE = {tolerance: temper.preference(_SYMBOLS) for tolerance, temper in TEMPERS.items()}
 _TOLERANCES = tuple(TEMPERS)
 _TOLERANCE_BOUNDS = np.cumsum([temper.share for temper in TEMPERS.values()])
 _ACCOUNT_TYPES = tuple(ACCOUNT_TYPES)
@@ -72,10 +71,38 @@ _ACCOUNT_BOUNDS = np.cumsum(list(ACCOUNT_TYPES.values()))
 _BOOKS, _CLIENT, _CHANGES = 1, 2, 3
 
 
+class Universe:
+    """What an invented firm may hold."""
+
+    def __init__(self, symbols: Iterable[str], sectors: Mapping[str, str]) -> None:
+        self.symbols = tuple(sorted(symbols))
+        self.sectors = sectors
+        self.preference = {tolerance: temper.preference(self.symbols, sectors) for tolerance, temper in TEMPERS.items()}
+
+
+STOCKS = Universe(SECTORS, SECTORS)
+"""The bundled ones."""
+
+
+class Stated:
+    """Portfolios as their owners state them: sent once, and not traded."""
+
+    def __init__(self, updates: Sequence[PortfolioUpdate]) -> None:
+        self.count = len(updates)
+        self._updates = updates
+
+    def portfolio(self, index: int, timestamp: float | None = None) -> PortfolioUpdate:
+        """Portfolio number `index`, from 0, stated at `timestamp` (seconds since 1970)."""
+        return msgspec.structs.replace(self._updates[index], timestamp=timestamp)
+
+
 class Firm:
     """`count` portfolios under `advisors` advisors, drawn from `seed`; `marks` are the prices they were bought at."""
 
-    def __init__(self, count: int, advisors: int, seed: int, marks: Mapping[str, float]) -> None:
+    def __init__(
+        self, count: int, advisors: int, seed: int, marks: Mapping[str, float], universe: Universe = STOCKS
+    ) -> None:
+        self.universe = universe
         self.count = count
         self.seed = seed
         self.marks = marks
@@ -88,7 +115,7 @@ class Firm:
         number = f"{index + 1:0{self._width}d}"
         tolerance = _TOLERANCES[_drawn(_TOLERANCE_BOUNDS, rng)]
         account_type = _ACCOUNT_TYPES[_drawn(_ACCOUNT_BOUNDS, rng)]
-        quantities, cash = _composed(tolerance, self.marks, rng)
+        quantities, cash = _composed(tolerance, self.universe, self.marks, rng)
         client = PortfolioUpdate(
             id=f"portfolio-{number}",
             advisor_id=f"advisor-{self._advisor[index] + 1}",
@@ -97,7 +124,17 @@ class Firm:
             account_type=account_type,
             positions=[],
         )
-        return stated(client, quantities, cash, self.marks, timestamp)
+        return stated(client, quantities, cash, self.marks, timestamp, self.universe.sectors)
+
+    def rebalanced(
+        self,
+        portfolio: PortfolioUpdate,
+        rng: np.random.Generator,
+        marks: Mapping[str, float],
+        timestamp: float | None = None,
+    ) -> PortfolioUpdate:
+        """What becomes of a portfolio of this firm when it is rebalanced: see `rebalance`."""
+        return rebalance(portfolio, rng, marks, timestamp, self.universe)
 
     def changes(self) -> np.random.Generator:
         """The generator that rebalances of this firm are drawn from."""
@@ -109,6 +146,7 @@ def rebalance(
     rng: np.random.Generator,
     marks: Mapping[str, float],
     timestamp: float | None = None,
+    universe: Universe = STOCKS,
 ) -> PortfolioUpdate:
     """The portfolio after one to three trades at `marks`, stated at `timestamp` (seconds since 1970).
 
@@ -120,11 +158,11 @@ def rebalance(
     cash = portfolio.cash
     for _ in range(int(rng.integers(1, 4))):
         spare = max(0.0, cash - TEMPERS[portfolio.risk_tolerance].cash_most * (portfolio.total_value or 0.0))
-        cash += _moved(quantities, spare, portfolio.risk_tolerance, rng, marks)
+        cash += _moved(quantities, spare, portfolio.risk_tolerance, universe, rng, marks)
     if rng.random() < FLOW_SHARE:
         flow = rng.uniform(-0.02, 0.02) * (portfolio.total_value or 0.0)
         cash += max(flow, -cash)
-    return stated(portfolio, quantities, round(cash, 2), marks, timestamp)
+    return stated(portfolio, quantities, round(cash, 2), marks, timestamp, universe.sectors)
 
 
 def stated(
@@ -133,6 +171,7 @@ def stated(
     cash: float,
     marks: Mapping[str, float],
     timestamp: float | None,
+    sectors: Mapping[str, str],
 ) -> PortfolioUpdate:
     """The portfolio with these quantities and this cash, and price, value and weight filled in at `marks`."""
     value = {symbol: quantity * marks[symbol] for symbol, quantity in quantities.items()}
@@ -144,7 +183,7 @@ def stated(
             price=marks[symbol],
             market_value=round(value[symbol], 2),
             weight=round(100.0 * value[symbol] / total, 6),
-            sector=SECTORS[symbol],
+            sector=sectors.get(symbol),
         )
         for symbol, quantity in quantities.items()
     ]
@@ -165,22 +204,22 @@ def _dealt(count: int, advisors: int, rng: np.random.Generator) -> list[int]:
 
 
 def _composed(
-    tolerance: RiskTolerance, marks: Mapping[str, float], rng: np.random.Generator
+    tolerance: RiskTolerance, universe: Universe, marks: Mapping[str, float], rng: np.random.Generator
 ) -> tuple[dict[str, float], float]:
     """Whole shares by symbol, and cash in dollars, of a new portfolio."""
-    temper, preference = TEMPERS[tolerance], _PREFERENCE[tolerance]
-    count = int(rng.integers(POSITIONS_LEAST, POSITIONS_MOST + 1))
+    temper, preference = TEMPERS[tolerance], universe.preference[tolerance]
+    count = min(int(rng.integers(POSITIONS_LEAST, POSITIONS_MOST + 1)), len(universe.symbols))
     # The first arrivals among exponential clocks are a draw without replacement in proportion to the rates.
-    chosen = np.argsort(rng.exponential(size=len(_SYMBOLS)) / preference)[:count]
+    chosen = np.argsort(rng.exponential(size=len(universe.symbols)) / preference)[:count]
     total = _total_value(rng)
     cash_share = 0.0 if rng.random() < FULLY_INVESTED_SHARE else rng.uniform(temper.cash_least, temper.cash_most)
-    shorts = int(rng.integers(1, 3)) if rng.random() < SHORT_SHARE else 0
+    shorts = min(int(rng.integers(1, 3)) if rng.random() < SHORT_SHARE else 0, count - 1)
     sold = rng.uniform(0.02, 0.06, size=shorts)
     raw = (0.05 + rng.exponential(size=count - shorts)) * preference[chosen[: count - shorts]]
     # What short sales brought in is invested again, so that longs - shorts + cash is the whole.
     weights = np.concatenate([raw / raw.sum() * (1.0 - cash_share + sold.sum()), -sold])
     quantities = {}
-    for symbol, weight in zip((_SYMBOLS[column] for column in chosen), weights.tolist(), strict=True):
+    for symbol, weight in zip((universe.symbols[column] for column in chosen), weights.tolist(), strict=True):
         shares = max(1.0, float(round(abs(weight) * total / marks[symbol])))
         quantities[symbol] = math.copysign(shares, weight)
     return quantities, round(cash_share * total, 2)
@@ -198,6 +237,7 @@ def _moved(
     quantities: dict[str, float],
     spare: float,
     tolerance: RiskTolerance,
+    universe: Universe,
     rng: np.random.Generator,
     marks: Mapping[str, float],
 ) -> float:
@@ -206,7 +246,7 @@ def _moved(
     if len(longs) < 2:
         return 0.0
     source = longs[int(rng.integers(len(longs)))]
-    target = _bought(quantities, [symbol for symbol in longs if symbol != source], tolerance, rng)
+    target = _bought(quantities, [symbol for symbol in longs if symbol != source], tolerance, universe, rng)
     sells_out = len(quantities) > POSITIONS_LEAST and len(longs) > 2 and rng.random() < 0.1
     sold = quantities[source] if sells_out else float(math.floor(quantities[source] * rng.uniform(0.05, 0.3)))
     bought = float(math.floor((sold * marks[source] + spare) / marks[target]))
@@ -220,13 +260,17 @@ def _moved(
 
 
 def _bought(
-    quantities: Mapping[str, float], others: list[str], tolerance: RiskTolerance, rng: np.random.Generator
+    quantities: Mapping[str, float],
+    others: list[str],
+    tolerance: RiskTolerance,
+    universe: Universe,
+    rng: np.random.Generator,
 ) -> str:
     """The symbol that money goes into: mostly one of `others`, held already, now and then one the client would like."""
-    fresh = [number for number, symbol in enumerate(_SYMBOLS) if symbol not in quantities]
+    fresh = [number for number, symbol in enumerate(universe.symbols) if symbol not in quantities]
     if fresh and rng.random() < 0.15:
-        rate = _PREFERENCE[tolerance][fresh]
-        return _SYMBOLS[fresh[int(np.argmin(rng.exponential(size=len(fresh)) / rate))]]
+        rate = universe.preference[tolerance][fresh]
+        return universe.symbols[fresh[int(np.argmin(rng.exponential(size=len(fresh)) / rate))]]
     return others[int(rng.integers(len(others)))]
 
 

@@ -19,8 +19,7 @@ import numpy as np
 from plimsoll import topics
 from plimsoll.messages import MarketClose, MarketTick, PortfolioUpdate, encode
 from producer import market
-from producer.closes import SECTORS
-from producer.portfolios import Firm, rebalance
+from producer.portfolios import Firm, Stated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +35,8 @@ CHUNK = 2_000
 """Ticks made at a time, so that a long backlog is not all in memory."""
 PORTFOLIOS_CHUNK = 200
 """Portfolios made at a time: 20 ms of work, so that acknowledgements are not kept waiting."""
+OLDER_SECONDS = 0.001
+"""By how much a price of an older day is stamped earlier than those of the newest, which are said together with it."""
 BEHIND_SECONDS = 0.25
 """A delay below this is the machine's own hiccup and not worth a word."""
 BEHIND_LOG_SECONDS = 10.0
@@ -88,11 +89,15 @@ class Pace:
 
 @dataclass(slots=True)
 class Stream:
-    """A firm and its market on the way to a sink. `first` is the number of the session that is played first."""
+    """A firm and its market on the way to a sink.
+
+    first  number of the session that is played first; as many as there are where none is played
+    firm   invented, or somebody's own portfolios
+    """
 
     replay: market.Replay
     first: int
-    firm: Firm
+    firm: Firm | Stated
     sink: Sink
     clock: Clock
     marks: dict[str, float] = field(init=False)
@@ -102,14 +107,14 @@ class Stream:
 
     def __post_init__(self) -> None:
         """Marks begin at the last closes before the replay."""
-        self.marks = self.replay.closes.of(self.first - 1)
+        self.marks = self.replay.closes.marks(self.first - 1)
 
     async def open_market(self, history: int) -> None:
-        """Publish the closes of the `history` sessions before the first, then each symbol's last as a tick."""
+        """Publish the closes of the `history` sessions before the first, then each symbol's newest as a tick."""
         closes = self.replay.closes
         records = [close_record(closes, index) for index in range(self.first - history, self.first)]
         await self.sink.publish(topics.MARKET_CLOSES, records)
-        await self._publish_closing_ticks(self.replay.session(self.first - 1), self.clock.wall())
+        await self._publish_marks(self.first - 1)
 
     async def open_portfolios(self) -> None:
         """Publish every portfolio as its owner first states it."""
@@ -121,21 +126,28 @@ class Stream:
     async def batch(self, updates_per_portfolio: int) -> None:
         """Publish every portfolio `updates_per_portfolio` times: its creation, then rebalances, round by round."""
         await self.open_portfolios()
+        if isinstance(self.firm, Stated):
+            return
         rng = self.firm.changes()
         for _ in range(updates_per_portfolio - 1):
             order = rng.permutation(self.firm.count).tolist()
             for start in range(0, self.firm.count, PORTFOLIOS_CHUNK):
-                await self._rebalance(order[start : start + PORTFOLIOS_CHUNK], rng)
+                await self._rebalance(self.firm, order[start : start + PORTFOLIOS_CHUNK], rng)
 
     async def follow_advisors(self, interval_seconds: float) -> None:
-        """Rebalance one portfolio, drawn from the firm's seed, every `interval_seconds`, without end."""
+        """Rebalance one portfolio, drawn from the firm's seed, every `interval_seconds`, without end.
+
+        Nobody's own portfolios are traded: what their owner stated stands, and nothing is sent again.
+        """
+        if isinstance(self.firm, Stated):
+            return
         rng = self.firm.changes()
         start, made = self.clock.monotonic(), 0
         while True:
             await self.clock.sleep_until(start + (made + 1) * interval_seconds)
             due = math.floor((self.clock.monotonic() - start) / interval_seconds) - made
             count = min(max(1, due), PORTFOLIOS_CHUNK)
-            await self._rebalance(rng.integers(self.firm.count, size=count).tolist(), rng)
+            await self._rebalance(self.firm, rng.integers(self.firm.count, size=count).tolist(), rng)
             made += count
 
     async def run(self, pace: Pace, portfolio_interval: float) -> None:
@@ -144,11 +156,16 @@ class Stream:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.play(pace))
                 tasks.create_task(self.follow_advisors(portfolio_interval))
+                # Prices that stand still and portfolios that nobody trades are no reason to end.
+                tasks.create_task(asyncio.Event().wait())
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
 
     async def play(self, pace: Pace) -> None:
-        """Play every session from the first to the last there is; returns after the last close."""
+        """Play every session from the first to the last there is; returns after the last close.
+
+        Then each price is said once more, without a pace: it is a close of its day, and nothing is played any longer.
+        """
         start = self.clock.monotonic()
         sessions = range(self.first, len(self.replay.closes.sessions))
         for played, index in enumerate(sessions):
@@ -161,6 +178,8 @@ class Stream:
             await self._publish_closing_ticks(session, self._wall_at(closes_at), pace)
             await self.sink.publish(topics.MARKET_CLOSES, [close_record(self.replay.closes, index)])
         last = self.replay.closes.sessions[-1]
+        if sessions:
+            await self._publish_marks(len(self.replay.closes.sessions) - 1)
         _log.warning("replay has reached its last session, %s: prices stand still from here", last)
 
     async def _play_ticks(self, session: market.Session, opens_at: float, pace: Pace) -> None:
@@ -188,11 +207,22 @@ class Stream:
         stamps = (self._wall_at(opens_at) + age).tolist()
         await self._send_ticks(session, order.tolist(), prices.tolist(), stamps, pace)
 
-    async def _publish_closing_ticks(self, session: market.Session, stamp: float, pace: Pace | None = None) -> None:
-        """Publish one tick of every symbol, exactly at the session's close. `pace`: of a session that was played."""
+    async def _publish_closing_ticks(self, session: market.Session, stamp: float, pace: Pace) -> None:
+        """Publish one tick of every symbol that closed, exactly at the session's close."""
         order = session.order(0, len(session.symbols)).tolist()
         prices = session.price_by_step[order, -1].tolist()
         await self._send_ticks(session, order, prices, [stamp] * len(order), pace)
+
+    async def _publish_marks(self, index: int) -> None:
+        """Publish the newest close of every symbol, as after session number `index`, each with the day it is of."""
+        opinions, closes, stamp = self.replay.opinions(index), self.replay.closes, self.clock.wall()
+        await self._send(
+            [
+                # An older day is stamped earlier: the newest price is what says which day it is.
+                _tick(symbol, price, opinions[symbol], stamp - (row < index) * OLDER_SECONDS, closes.sessions[row])
+                for symbol, (row, price) in closes.newest(index).items()
+            ]
+        )
 
     async def _send_ticks(
         self,
@@ -200,31 +230,30 @@ class Stream:
         order: Sequence[int],
         prices: Sequence[float],
         stamps: Sequence[float],
-        pace: Pace | None,
+        pace: Pace,
     ) -> None:
-        records = []
-        session_seconds = None if pace is None else pace.session_seconds
-        for number, price, stamp in zip(order, prices, stamps, strict=True):
-            symbol, opinion = session.symbols[number], session.opinions[number]
-            self.marks[symbol] = price
-            tick = MarketTick(
-                symbol=symbol,
-                price=price,
-                volatility=opinion.volatility,
-                expected_return=opinion.expected_return,
-                beta=opinion.beta,
-                timestamp=stamp,
-                source=market.SOURCE,
-                session=session.session,
-                session_seconds=session_seconds,
-            )
-            records.append((symbol.encode(), encode(tick)))
-        await self.sink.publish(topics.MARKET_DATA, records)
+        await self._send(
+            [
+                _tick(
+                    session.symbols[number],
+                    price,
+                    session.opinions[number],
+                    stamp,
+                    session.session,
+                    pace.session_seconds,
+                )
+                for number, price, stamp in zip(order, prices, stamps, strict=True)
+            ]
+        )
 
-    async def _rebalance(self, indices: Sequence[int], rng: np.random.Generator) -> None:
+    async def _send(self, ticks: Sequence[MarketTick]) -> None:
+        self.marks |= {tick.symbol: tick.price for tick in ticks}
+        await self.sink.publish(topics.MARKET_DATA, [(tick.symbol.encode(), encode(tick)) for tick in ticks])
+
+    async def _rebalance(self, firm: Firm, indices: Sequence[int], rng: np.random.Generator) -> None:
         """Rebalance the portfolios at the newest marks and publish what became of them."""
         for index in indices:
-            self._held[index] = rebalance(self._held[index], rng, self.marks, self.clock.wall())
+            self._held[index] = firm.rebalanced(self._held[index], rng, self.marks, self.clock.wall())
         await self._publish_portfolios([self._held[index] for index in dict.fromkeys(indices)])
 
     async def _publish_portfolios(self, updates: Sequence[PortfolioUpdate]) -> None:
@@ -249,4 +278,26 @@ class Stream:
 def close_record(closes: Closes, index: int) -> Record:
     """The record of one session's closes, as it lies in `market-closes`, with whose sector is whose."""
     session = closes.sessions[index]
-    return session.encode(), encode(MarketClose(session, closes.of(index), market.SOURCE, dict(SECTORS)))
+    return session.encode(), encode(MarketClose(session, closes.of(index), market.SOURCE, dict(closes.sectors)))
+
+
+def _tick(
+    symbol: str,
+    price: float,
+    opinion: market.Opinion,
+    stamp: float,
+    session: str,
+    session_seconds: float | None = None,
+) -> MarketTick:
+    """A price of a session, due at `stamp`; without seconds where it stands at the session's close."""
+    return MarketTick(
+        symbol=symbol,
+        price=price,
+        volatility=opinion.volatility,
+        expected_return=opinion.expected_return,
+        beta=opinion.beta,
+        timestamp=stamp,
+        source=market.SOURCE,
+        session=session,
+        session_seconds=session_seconds,
+    )

@@ -119,9 +119,7 @@ class SystemStatus:
     total_calculations: Sequence
     average_calculation_time_ms: float
     workers: list[EngineWorker]
-    replay: Replay | None = strawberry.field(
-        description="Null where the newest price is not of a replay."
-    )
+    replay: Replay | None = strawberry.field(description="Null where the newest price is not of a replay.")
 
     @classmethod
     def of(cls, status: summary.Status) -> SystemStatus:

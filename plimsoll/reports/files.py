@@ -159,7 +159,8 @@ def _csv(path: str, raw: bytes) -> Table:
         for record in reader:
             # A quoted cell may run over several lines; a record stands where it begins.
             begins, row = row, reader.line_num + 1
-            if not record:
+            # Commas alone are what a spreadsheet leaves below its table.
+            if not any(cell.strip() for cell in record):
                 continue
             if header is None:
                 header = _names(path, record, begins)

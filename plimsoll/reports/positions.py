@@ -6,6 +6,7 @@
 | `sector` | of the symbol: the same wherever the symbol stands |
 | `risk_tolerance` | of the portfolio's client: Conservative, Moderate or Aggressive |
 | `advisor_id` | of the portfolio |
+| `cash` | of the portfolio, money; what `--cash` says of it by name goes before |
 
 Other columns are ignored, and named. What is said of a portfolio may stand in one of its rows or in all of them.
 """
@@ -19,7 +20,7 @@ from plimsoll.reports.files import BadFile, Table, read_table
 from plimsoll.risk.alignment import TOLERANCE_NUMBERS
 
 NEEDED = ("portfolio_id", "symbol", "quantity")
-OPTIONAL = ("sector", "risk_tolerance", "advisor_id")
+OPTIONAL = ("sector", "risk_tolerance", "advisor_id", "cash")
 
 
 @dataclass(slots=True)
@@ -29,6 +30,7 @@ class Portfolio:
     quantities      {symbol: units}, short positions negative, none of them 0
     rows            {symbol: row of the file}
     cash            money
+    states_cash     whether the file says how much; where not, it is 0
     risk_tolerance  one of `alignment.TOLERANCE_NUMBERS`; None where nothing is said
     """
 
@@ -36,6 +38,7 @@ class Portfolio:
     quantities: dict[str, float] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     cash: float = 0.0
+    states_cash: bool = False
     risk_tolerance: str | None = None
     advisor_id: str | None = None
 
@@ -70,12 +73,14 @@ def read_positions(path: Path) -> Positions:
         symbol = _identifier(table, record, column["symbol"])
         portfolio = portfolios.setdefault(portfolio_id, Portfolio(portfolio_id))
         _hold(portfolio, symbol, table, record, column)
-        for name, owner in (("sector", symbol), ("risk_tolerance", portfolio_id), ("advisor_id", portfolio_id)):
+        for name in OPTIONAL:
             if name in column:
-                _state(stated, (name, owner), table, record, column[name])
+                _state(stated, (name, symbol if name == "sector" else portfolio_id), table, record, column[name])
     for portfolio in portfolios.values():
         portfolio.risk_tolerance = stated.get(("risk_tolerance", portfolio.portfolio_id), (None, 0))[0]
         portfolio.advisor_id = stated.get(("advisor_id", portfolio.portfolio_id), (None, 0))[0]
+        cash, _ = stated.get(("cash", portfolio.portfolio_id), (None, 0))
+        portfolio.cash, portfolio.states_cash = float(cash or 0.0), cash is not None
         portfolio.quantities = {symbol: units for symbol, units in portfolio.quantities.items() if units != 0.0}
     return Positions(
         path=table.path,
@@ -118,6 +123,11 @@ def _state(
         text = text.capitalize()
         if text not in TOLERANCE_NUMBERS:
             raise table.bad(f"{text!r} is none of {', '.join(TOLERANCE_NUMBERS)}", record, column)
+    if name == "cash":
+        amount = table.number(record, column)
+        if amount != amount:  # noqa: PLR0124  # NaN, which says nothing
+            return
+        text = repr(amount)
     before, row = stated.setdefault(of, (text, table.rows[record]))
     if before != text:
         raise table.bad(f"{owner} is {text!r} here and {before!r} in row {row}", record, column)

@@ -49,12 +49,21 @@ class Series:
 
 
 def read_prices(paths: Sequence[Path]) -> Series:
-    """Prices, all above zero, of all files together. Raises `BadFile` naming file, row and column."""
+    """Prices, all above zero, of all files together. Raises `BadFile` naming file, row and column.
+
+    A day on which nothing has a price is a holiday in the calendar of whoever made the file, and no session.
+    """
     read = [_series(read_table(path), "price", zero_allowed=False) for path in paths]
     joined = read[0]
     for other in read[1:]:
         joined = _joined(joined, other)
-    return joined
+    traded = np.asarray(np.isfinite(joined.value).any(axis=1), np.bool_)
+    if traded.all():
+        return joined
+    if not traded.any():
+        raise BadFile(joined.named, "there is no price in it")
+    sessions = tuple(session for session, any_price in zip(joined.sessions, traded, strict=True) if any_price)
+    return Series(joined.paths, sessions, joined.symbols, joined.value[traded])
 
 
 def read_volumes(path: Path) -> Series:
@@ -79,6 +88,7 @@ def average_volumes(volumes: Series) -> dict[str, float]:
 
 
 def _series(table: Table, what: str, *, zero_allowed: bool) -> Series:
+    table = _without_numbering(table)
     if len(table.header) < 2:
         raise table.bad(f"there is one column only: a date, then a {what} column for each symbol, are needed")
     records = range(len(table.rows))
@@ -102,6 +112,14 @@ def _series(table: Table, what: str, *, zero_allowed: bool) -> Series:
     return Series(
         (table.path,), tuple(sessions), tuple(symbols[index] for index in order), np.ascontiguousarray(value[order].T)
     )
+
+
+def _without_numbering(table: Table) -> Table:
+    """The table without the numbers of its records, which pandas writes first and without a name."""
+    numbered = [str(number) for number in range(len(table.rows))]
+    if table.header[0] or [table.text(record, 0) for record in range(len(table.rows))] != numbered:
+        return table
+    return Table(table.path, table.header[1:], table.columns[1:], table.rows)
 
 
 def _joined(one: Series, other: Series) -> Series:

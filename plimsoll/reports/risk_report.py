@@ -97,9 +97,13 @@ def risk_report(
 
 
 def with_cash(portfolios: Sequence[Portfolio], cash: Cash) -> list[Portfolio]:
-    """The portfolios with their cash; one that is named there and holds nothing is a portfolio of cash alone."""
+    """The portfolios with their cash; one that is named there and holds nothing is a portfolio of cash alone.
+
+    What is said of a portfolio by name goes before what its file says, and that before what is said of every one.
+    """
     for portfolio in portfolios:
-        portfolio.cash = cash.of(portfolio.portfolio_id)
+        if portfolio.portfolio_id in cash.named or not portfolio.states_cash:
+            portfolio.cash = cash.of(portfolio.portfolio_id)
     held = {portfolio.portfolio_id for portfolio in portfolios}
     alone = [Portfolio(name, cash=amount) for name, amount in cash.named.items() if name not in held]
     return [*portfolios, *alone]

@@ -115,7 +115,7 @@ def benchmark_of(prices: Series, asked: str | None) -> str | None:
     """The benchmark's column: the one asked for, else `BENCHMARK` where it has a price. Raises `BadFile`."""
     if asked is not None:
         if asked not in prices.symbols:
-            raise BadFile(prices.named, f"no column {asked}, which --benchmark names")
+            raise BadFile(prices.named, f"no column {asked}, which is to be the benchmark")
         return asked
     if BENCHMARK not in prices.symbols:
         return None

@@ -68,7 +68,8 @@ class MissingBenchmark(ValueError):
 
     def __init__(self, benchmark: str, missing: str) -> None:
         super().__init__(
-            f"the benchmark {benchmark!r} has {missing}: provide its closes, or choose a benchmark that has them, or none"
+            f"the benchmark {benchmark!r} has {missing}: provide its closes, or choose a benchmark that has them,"
+            " or none"
         )
         self.benchmark = benchmark
 
