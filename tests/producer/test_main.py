@@ -234,9 +234,9 @@ def test_a_wrong_line_in_dotenv_is_named(elsewhere: Path) -> None:
 def test_the_help_tells_every_flag_with_its_default() -> None:
     told = " ".join(CliRunner().invoke(command(), ["--help"]).output.split())
     for flag, default in [
-        ("--mode", "continuous"), ("--num-portfolios", "100"), ("--updates-per-portfolio", "5"),
+        ("--mode", "continuous"), ("--num-portfolios", "(100)"), ("--updates-per-portfolio", "(5)"),
         ("--portfolio-interval", "2.0"), ("--market-interval", "1.0"), ("--broker", "(KAFKA_BROKERS)"),
-        ("--advisors", "20"), ("--seed", "7"), ("--from", "2020-02-19"), ("--session-seconds", "20.0"),
+        ("--advisors", "20"), ("--seed", "7"), ("--from", "(2020-02-19;"), ("--session-seconds", "20.0"),
         ("--history", "(all there are)"), ("--ticks-per-second", "(by"), ("--duration", "(for ever)"),
     ]:  # fmt: skip
         assert re.search(rf"{flag} <[^>]+>[^<]*\[default: {re.escape(default)}", told), flag

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plimsoll.messages import PortfolioUpdate, Position, decode_portfolio_update
 from plimsoll.topics import MARKET_CLOSES, MARKET_DATA, PORTFOLIO_UPDATES, Topic
 from producer import closes
 from producer.market import Replay
-from producer.portfolios import Firm
+from producer.portfolios import Firm, Stated, Universe
 from producer.publish import Record
 from producer.stream import BEAT_SECONDS, Pace, Stream
 
@@ -112,20 +114,23 @@ async def test_a_session_ends_at_its_real_closes_and_the_last_ticks_say_so() -> 
     await played.play(Pace(20.0, 21.0))
     for session in bundled().sessions[-3:]:
         real = bundled().of(bundled().sessions.index(session))
-        ticks = [tick for tick in sink.of(MARKET_DATA) if tick["session"] == session]
+        ticks = [tick for tick in sink.of(MARKET_DATA) if tick["session"] == session and tick["session_seconds"]]
         assert len(ticks) == 419 + 21
         assert {tick["symbol"]: tick["price"] for tick in ticks} == real
     assert [close["session"] for close in sink.of(MARKET_CLOSES)] == list(bundled().sessions[-3:])
 
 
-async def test_every_price_says_how_quickly_its_session_is_played_and_the_opening_does_not() -> None:
+async def test_every_price_says_how_quickly_its_session_is_played_and_those_at_rest_do_not() -> None:
     played, sink = last_sessions(2)
     await played.open_market(history=2)
     opening = len(sink.of(MARKET_DATA))
     await played.play(Pace(20.0, 21.0))
     ticks = sink.of(MARKET_DATA)
     assert {tick["session_seconds"] for tick in ticks[:opening]} == {None}
-    assert {tick["session_seconds"] for tick in ticks[opening:]} == {20.0}
+    assert {tick["session_seconds"] for tick in ticks[opening:-21]} == {20.0}
+    at_rest = ticks[-21:]
+    assert {(tick["session"], tick["session_seconds"]) for tick in at_rest} == {(bundled().sessions[-1], None)}
+    assert {tick["symbol"]: tick["price"] for tick in at_rest} == bundled().of(-1)
 
 
 async def test_every_symbol_ticks_once_in_each_interval() -> None:
@@ -139,7 +144,8 @@ async def test_a_tick_is_stamped_when_it_is_due_and_sent_no_earlier_and_within_a
     played, sink = last_sessions(2)
     started = played.clock.monotonic()
     await played.play(Pace(session_seconds=2.0, ticks_per_second=1000.0))
-    ticks = [(now, value) for now, name, _, value in sink.records if name == MARKET_DATA.name]
+    prices = [(now, value) for now, name, _, value in sink.records if name == MARKET_DATA.name]
+    ticks = prices[:-21]  # the others are said when nothing is due any more
     stamps = [value["timestamp"] - WALL_AT_ZERO - started for _, value in ticks]
     assert stamps == sorted(stamps)
     assert stamps[0] == pytest.approx(0.001, abs=1e-6)
@@ -234,3 +240,80 @@ def test_a_pace_by_hand() -> None:
     # 2 s at 10 a second: due at 0.1, 0.2, …, 1.9; the twentieth would be at the close, where every symbol ticks.
     assert Pace(2.0, 10.0).ticks_before_close() == 19
     assert Pace(2.0, 10.0).ticks_due(0.55) == 5
+
+
+# --- somebody's own prices and portfolios -----------------------------------------------------------------------------
+
+DAYS = tuple(f"2026-{month:02d}-{day:02d}" for month in range(1, 4) for day in range(1, 29))
+"""84 sessions."""
+
+
+def own_market() -> closes.Closes:
+    """A name without a gap, one with a gap in the last session, and one that is listed in it; none is a benchmark."""
+    rng = np.random.default_rng(3)
+    price = 100.0 * np.exp(np.cumsum(rng.normal(0.0, 0.01, (len(DAYS), 3)), axis=0))
+    price[-1, 1] = np.nan
+    price[:-1, 2] = np.nan
+    return closes.Closes(DAYS, ("GAP", "OLD", "NEW"), price[:, [0, 1, 2]], None, {"OLD": "Energy"})
+
+
+def own_stream(first: int) -> tuple[Stream, Remembered]:
+    clock = StoppedClock()
+    sink = Remembered(clock)
+    updates = [PortfolioUpdate("mine", "advisor-1", [Position("GAP", 5.0), Position("NEW", -2.0)], cash=7.0)]
+    return Stream(Replay(own_market(), 7), first, Stated(updates), sink, clock), sink
+
+
+async def test_what_has_no_close_in_a_session_has_no_price_in_it_either() -> None:
+    played, sink = own_stream(len(DAYS) - 1)
+    await played.open_market(history=len(DAYS) - 1)
+    assert {tick["symbol"] for tick in sink.of(MARKET_DATA)} == {"GAP", "OLD"}
+    opening = len(sink.of(MARKET_DATA))
+    await played.play(Pace(1.0, 30.0))
+    last = sink.of(MARKET_CLOSES)[-1]
+    assert last["session"] == DAYS[-1]
+    assert last["closes"].keys() == {"GAP", "NEW"}
+    assert last["sectors"] == {"OLD": "Energy"}
+    ticks = sink.of(MARKET_DATA)[opening:]
+    assert {tick["symbol"] for tick in ticks if tick["session"] == DAYS[-1]} == {"GAP", "NEW"}
+    first_day = [tick["price"] for tick in ticks if tick["symbol"] == "NEW"]
+    assert first_day == pytest.approx([last["closes"]["NEW"]] * len(first_day), abs=1e-4)
+    assert {tick["beta"] for tick in ticks} == {None}
+
+
+async def test_a_price_of_an_older_day_says_so_and_is_not_the_newest() -> None:
+    played, sink = own_stream(len(DAYS))
+    await played.open_market(history=len(DAYS))
+    told = {tick["symbol"]: tick for tick in sink.of(MARKET_DATA)}
+    assert {symbol: tick["session"] for symbol, tick in told.items()} == {
+        "GAP": DAYS[-1], "NEW": DAYS[-1], "OLD": DAYS[-2],
+    }  # fmt: skip
+    assert told["OLD"]["timestamp"] < min(told["GAP"]["timestamp"], told["NEW"]["timestamp"])
+
+
+async def test_stated_portfolios_are_sent_once_and_never_traded() -> None:
+    played, sink = own_stream(len(DAYS) - 3)
+    await played.open_portfolios()
+    running = asyncio.create_task(played.run(Pace(1.0, 30.0), portfolio_interval=0.1))
+    for _ in range(5_000):
+        await asyncio.sleep(0)
+    assert len(sink.of(MARKET_CLOSES)) == 3
+    assert not running.done()  # prices that stand still are no end
+    running.cancel()
+    (update,) = sink.of(PORTFOLIO_UPDATES)
+    assert [(each["symbol"], each["quantity"]) for each in update["positions"]] == [("GAP", 5.0), ("NEW", -2.0)]
+    assert (update["id"], update["cash"]) == ("mine", 7.0)
+    assert update["timestamp"] == pytest.approx(WALL_AT_ZERO + 1000.0)
+
+
+async def test_an_invented_firm_holds_what_there_is_however_few() -> None:
+    market = own_market()
+    marks = market.marks(len(DAYS) - 2)
+    firm = Firm(30, 3, 7, marks, Universe(marks, {}))
+    clock = StoppedClock()
+    sink = Remembered(clock)
+    await Stream(Replay(market, 7), len(DAYS) - 1, firm, sink, clock).batch(4)
+    held = {position["symbol"] for update in sink.of(PORTFOLIO_UPDATES) for position in update["positions"]}
+    assert held == {"GAP", "OLD"}
+    for _, _, key, update in sink.records:
+        decode_portfolio_update(key.encode(), json.dumps(update).encode(), int(2e18))

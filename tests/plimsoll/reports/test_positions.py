@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from plimsoll.reports.files import BadFile
+from plimsoll.reports.flags import cash_of
 from plimsoll.reports.positions import read_positions
+from plimsoll.reports.risk_report import with_cash
 
 Write = Callable[[str, str], Path]
 
@@ -31,6 +33,20 @@ def test_what_is_said_of_a_portfolio_may_stand_in_one_row(write: Write) -> None:
     assert (growth.risk_tolerance, growth.advisor_id) == ("Aggressive", "advisor-1")
     assert (other.risk_tolerance, other.advisor_id) == (None, None)
     assert positions.sectors == {"KO": "Consumer"}
+
+
+def test_cash_is_the_portfolio_s_and_is_said_in_one_row_or_in_all(write: Write) -> None:
+    text = "portfolio_id,symbol,quantity,cash\na,KO,1,250.50\na,PG,1,\na,XOM,1,250.5\nb,KO,1,\nc,KO,1,0\n"
+    positions = read_positions(write("positions.csv", text))
+    assert [(each.cash, each.states_cash) for each in positions.portfolios] == [
+        (250.5, True),
+        (0.0, False),
+        (0.0, True),
+    ]
+    cash = cash_of(["1000", "c=5"])
+    assert [each.cash for each in with_cash(positions.portfolios, cash)] == [250.5, 1000.0, 5.0]
+    with pytest.raises(BadFile, match=r"row 3, column cash: a is '2.0' here and '1.0' in row 2"):
+        read_positions(write("bad.csv", "portfolio_id,symbol,quantity,cash\na,KO,1,1\na,PG,1,2\n"))
 
 
 @pytest.mark.parametrize(

@@ -92,3 +92,19 @@ def test_the_average_volume_is_of_the_newest_month_and_may_be_zero(write: Write)
     rows = [f"2022-01-{day:02d},{1000 if day <= 4 else day},0,\n" for day in range(1, 26)]
     average = average_volumes(read_volumes(write("volumes.csv", "Date,KO,DEAD,NONE\n" + "".join(rows))))
     assert average == {"KO": pytest.approx(np.mean(range(5, 26))), "DEAD": 0.0}
+
+
+def test_a_day_without_any_price_is_no_session(write: Write) -> None:
+    text = "Date,KO,PG\n2022-01-03,59,\n2022-01-04,,\n2022-01-05,,160\n"
+    assert read_prices([write("prices.csv", text)]).sessions == ("2022-01-03", "2022-01-05")
+    with pytest.raises(BadFile, match="there is no price in it"):
+        read_prices([write("empty.csv", "Date,KO\n2022-01-03,\n")])
+
+
+def test_a_file_may_come_from_a_spreadsheet_on_windows_or_from_a_data_frame_with_its_numbering(write: Write) -> None:
+    plain = read_prices([write("plain.csv", "Date,KO\n2022-01-03,59\n2022-01-04,60\n")])
+    spreadsheet = "\ufeffDate,KO\r\n2022-01-03,59\r\n2022-01-04,60\r\n,\r\n"
+    for name, text in {"w": spreadsheet, "p": ",Date,KO\n0,2022-01-03,59\n1,2022-01-04,60\n"}.items():
+        read = read_prices([write(f"{name}.csv", text)])
+        assert (read.sessions, read.symbols) == (plain.sessions, plain.symbols)
+        assert read.value.tolist() == plain.value.tolist()

@@ -290,7 +290,7 @@ def test_nothing_and_cash_alone_say_what_they_are(market: Series) -> None:
 def test_nobody_can_be_measured_with_too_few_sessions_or_without_the_benchmark(market: Series) -> None:
     with pytest.raises(BadFile, match=r"^prices.csv: 59 returns, at least 60 are needed"):
         report(market, positions(a={"AAA": 1.0}), dataclasses.replace(TERMS, as_of=market.sessions[59]))
-    with pytest.raises(BadFile, match="no column DAX, which --benchmark names"):
+    with pytest.raises(BadFile, match="no column DAX, which is to be the benchmark"):
         report(market, positions(a={"AAA": 1.0}), dataclasses.replace(TERMS, benchmark="DAX"))
     with pytest.raises(BadFile, match="the first date is 2020-01-01, after 2019-12-31"):
         report(market, positions(a={"AAA": 1.0}), dataclasses.replace(TERMS, as_of="2019-12-31"))
