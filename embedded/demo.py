@@ -53,6 +53,7 @@ class Demo:
     prices            files; none: the bundled ones
     positions         a file; None: an invented firm of `portfolios` and `advisors`
     benchmark         a column of the files, or "none"; None: what the settings say
+    history           sessions before the first that is played; None: all there are
     notices           sentences that `check` has for whoever started it
     """
 
@@ -69,6 +70,7 @@ class Demo:
     prices: tuple[Path, ...] = ()
     positions: Path | None = None
     benchmark: str | None = None
+    history: int | None = None
     ticks_per_second: float = 40.0
     notices: tuple[str, ...] = ()
 
@@ -106,6 +108,7 @@ def programs(demo: Demo, port: int, recovery: Path) -> dict[str, list[str]]:
             *_portfolios(demo),
             *("--seed", str(demo.seed)),
             *(() if demo.first_session is None else ("--from", demo.first_session)),
+            *(() if demo.history is None else ("--history", str(demo.history))),
             *("--session-seconds", str(demo.session_seconds)),
             *("--ticks-per-second", str(demo.ticks_per_second)),
         ],

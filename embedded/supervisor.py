@@ -38,6 +38,8 @@ from plimsoll.errors import BadSetting, PlimsollError
 
 READY_SECONDS = 60.0
 """Within this the first risk has to be queryable; it takes a few seconds."""
+OWN_READY_SECONDS = 240.0
+"""The same with prices of one's own, which may be of hundreds of symbols."""
 SETTLE_SECONDS = 2.0
 """After the first portfolio has a risk, how long the others may take before we say ready."""
 STOP_SECONDS = 3.0
@@ -87,7 +89,7 @@ def run(
     *,
     dotenv: Path | None = None,
     programs: Programs = demo_module.programs,
-    ready_seconds: float = READY_SECONDS,
+    ready_seconds: float | None = None,
 ) -> int:
     """Run the demo until it is stopped; returns the exit code. Call it from the main thread.
 
@@ -103,7 +105,7 @@ def run(
                 return 0
             with contextlib.ExitStack() as stack:
                 running = _start(demo, environ, dotenv, programs, stack=stack, stop=stop, say=say)
-                running.wait_until_ready(ready_seconds)
+                running.wait_until_ready(ready_seconds or (OWN_READY_SECONDS if demo.prices else READY_SECONDS))
                 if not stop.asked:
                     running.announce()
                     running.watch()

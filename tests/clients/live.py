@@ -87,7 +87,9 @@ class LiveSystem:
         with ExitStack() as stack:
             broker = stack.enter_context(EmbeddedBroker.start())
             store = stack.enter_context(EmbeddedStore.start(self._directory))
-            self._environ = environment({**os.environ, **self._settings}, broker.address, store.url)
+            self._environ = environment(
+                {**os.environ, **self._settings}, broker.address, store.url, benchmark=self._demo.benchmark
+            )
             stack.callback(self._start("producer").stop)
             self._engine = self._start("engine")
             stack.callback(self._engine.stop)

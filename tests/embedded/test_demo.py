@@ -5,17 +5,21 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 import redis
 
 from embedded import demo as demo_module
+from embedded import own_files
 from embedded.broker import EmbeddedBroker
 from embedded.demo import EMBEDDED_PORTFOLIOS_MAX, Demo, PortTaken, check, environment, programs, servers
 from embedded.store import EmbeddedStore
 from plimsoll import keys
 from plimsoll.errors import BadSetting, Unavailable
+from plimsoll.reports.files import BadFile
 
 HERE = servers(Demo(), "k:1", "redis://r")
 
@@ -100,6 +104,68 @@ def test_every_program_is_this_python_s_module_and_is_told_of_the_port() -> None
         *("--workers", "3", "--recovery-directory", "/recovery", "--epoch-interval", "1"),
     ]
     assert "--num-portfolios 12 " in " ".join(started["producer"])
+
+
+def test_files_of_one_s_own_settle_what_was_left_open(own: dict[str, Path]) -> None:
+    settled = check(Demo(port=0, prices=(own["prices"],), positions=own["positions"]), {})
+
+    assert (settled.portfolios, settled.first_session, settled.benchmark) == (2, "2026-03-03", "none")
+    assert settled.notices == (
+        f"{own['positions']}: ignored note",
+        f"{own['positions']}: GONE (row 3): no price, so whoever holds it is valued without it",
+        f"no benchmark among the columns of {own['prices']}, so beta is unknown: --benchmark names one",
+        f"60 scenarios and not 500, which is all that {own['prices']} gives",
+    )
+    told = programs(settled, 4711, Path("/recovery"))["producer"]
+    assert "--num-portfolios" not in told
+    for flag, value in (("--prices", own["prices"]), ("--positions", own["positions"]), ("--from", "2026-03-03")):
+        assert told[told.index(flag) + 1] == str(value)
+    assert environment({}, "k:1", "redis://r", benchmark=settled.benchmark)["PLIMSOLL_BENCHMARK"] == "none"
+
+
+def test_a_benchmark_is_one_of_one_s_own_columns(own: dict[str, Path]) -> None:
+    mine = Demo(port=0, prices=(own["prices"],))
+    assert check(replace(mine, benchmark="KO"), {}).benchmark == "KO"
+    assert check(mine, {"PLIMSOLL_BENCHMARK": "OAK"}).benchmark == "OAK"
+    with pytest.raises(BadFile, match="no column DAX, which is to be the benchmark"):
+        check(replace(mine, benchmark="DAX"), {})
+    with pytest.raises(BadSetting, match="--benchmark: a column of --prices, and there are none"):
+        check(Demo(port=0, benchmark="KO"), {})
+
+
+def test_the_history_of_many_symbols_is_what_the_embedded_broker_keeps(
+    own: dict[str, Path], broker_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = Demo(port=0, prices=(own["prices"],))
+    monkeypatch.setattr(own_files, "CLOSES_SIZE_MAX", own_files.COMPRESSED_SHARE * len('"KO":55.0,"OAK":89.0,') * 61)
+    assert check(mine, {}).history == 61
+    monkeypatch.setattr(own_files, "CLOSES_SIZE_MAX", 500)
+    with pytest.raises(BadSetting, match="--prices: 2 symbols are more than the embedded broker keeps"):
+        check(mine, {})
+    assert check(replace(mine, kafka=broker_address), {}).history == 61
+
+
+def test_positions_without_prices_are_valued_with_the_bundled_ones(own: dict[str, Path]) -> None:
+    settled = check(Demo(port=0, positions=own["positions"]), {})
+
+    assert (settled.first_session, settled.benchmark) == ("2020-02-19", None)
+    assert settled.notices[-1].endswith("GONE (row 3), OAK (row 4): no price, so whoever holds it is valued without it")
+
+
+def test_what_the_files_say_is_refused_before_anything_is_started(own: dict[str, Path]) -> None:
+    own["positions"].write_text("portfolio_id,symbol,quantity\nmy fund,KO,1\n")
+    with pytest.raises(BadFile, match=r"positions.csv, row 2, column portfolio_id: no identifier"):
+        check(Demo(port=0, prices=(own["prices"],), positions=own["positions"]), {})
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> dict[str, Path]:
+    """62 sessions of two names, and two portfolios."""
+    rows = [f"{date(2026, 1, 1) + timedelta(days=day)},{50 + day % 7},{90 - day % 5}\n" for day in range(62)]
+    files = {"prices": tmp_path / "prices.csv", "positions": tmp_path / "positions.csv"}
+    files["prices"].write_text("date,KO,OAK\n" + "".join(rows))
+    files["positions"].write_text("portfolio_id,symbol,quantity,note\na,KO,1,x\na,GONE,2,\nb,OAK,-3,\n")
+    return files
 
 
 def test_the_programs_are_told_where_the_servers_are_whatever_the_environment_says() -> None:

@@ -297,6 +297,8 @@ def test_a_beat_says_which_session_is_played_as_the_newest_price_does(
     running([feed.tick("AAPL", 140.0, session="2022-12-29", session_seconds=20.0)])
     assert played() == Replay("2022-12-29", 20.0)
     day, seconds = {"session": "2022-12-29"}, {"session_seconds": 20.0}
+    running([feed.tick("AAPL", 140.5, source="replay", **day)])
+    assert played() == Replay("2022-12-29", 0.0)  # at rest
     for unusable in (day, seconds, seconds | {"session": "29.12.2022"}):
         running([feed.tick("AAPL", 141.0, **unusable)])
         assert played() is None

@@ -56,6 +56,11 @@ def test_a_file_may_be_written_as_shells_write_it(dotenv: Path) -> None:
     assert settings.redis_url == "redis://store:6379/1?a=b"
 
 
+def test_a_benchmark_is_a_symbol_or_none() -> None:
+    assert load({"PLIMSOLL_BENCHMARK": "DAX"}).benchmark == "DAX"
+    assert load({"PLIMSOLL_BENCHMARK": "none"}).benchmark is None
+
+
 def test_the_rest_of_the_environment_is_none_of_our_business() -> None:
     assert load({"PATH": "/bin", "REDIS_PASSWORD": "x", "KAFKA_HEAP_OPTS": "-Xmx1g"}) == Settings()
 

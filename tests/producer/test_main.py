@@ -215,6 +215,22 @@ def test_a_batch_has_no_duration() -> None:
     assert "'--duration'" in answer.output
 
 
+@pytest.mark.parametrize("flag", ["--num-portfolios", "--updates-per-portfolio"])
+def test_own_portfolios_are_as_many_as_there_are_and_are_stated_once(elsewhere: Path, flag: str) -> None:
+    answer = CliRunner().invoke(command(), ["--positions", str(elsewhere / "positions.csv"), flag, "3"])
+    assert answer.exit_code == 2
+    assert f"'{flag}'" in answer.output
+    assert "those of --positions" in answer.output
+
+
+def test_a_bad_file_is_one_sentence_with_its_place(elsewhere: Path) -> None:
+    (elsewhere / "prices.csv").write_text("date,KO\n2026-01-05,five\n")
+    answer = CliRunner().invoke(command(), ["--prices", "prices.csv"])
+    assert (answer.exit_code, answer.output) == (
+        1, "data-generator: prices.csv, row 2, column KO: 'five' is not a number\n",
+    )  # fmt: skip
+
+
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize(("key", "value"), [("KAFKA_BROKERS", "nowhere"), ("PLIMSOLL_WINDWO_MS", "50")])
 def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, key: str, value: str) -> None:

@@ -20,6 +20,7 @@ from plimsoll.risk.scenarios import (
     ScenarioSet,
     TooFewObservations,
     build,
+    build_shared,
     history_sessions,
     rows_by_symbol,
 )
@@ -483,6 +484,26 @@ def test_without_a_benchmark_there_is_no_proxy_and_a_name_with_a_gap_is_not_valu
     # One that lives through the others' sessions can be: they are those in which it has a return.
     own = build(_without(_closes(400), "AAA", [gap]), None, 200, held=("AAA", "BBB"))
     assert _rows(own, "AAA", "BBB").valued.all()
+
+
+def test_without_a_benchmark_a_stream_leaves_out_for_all_the_sessions_in_which_a_name_has_a_gap() -> None:
+    shared = build_shared(_without(_closes(400), "AAA", [390, 100]), None, 200)
+    assert shared.observations == 200
+    left_out = {_closes(400).sessions[day] for day in (100, 101, 390, 391)}
+    assert set(shared.sessions) == set(_closes(400).sessions[1:]) - left_out
+    assert _rows(shared, "AAA", "BBB").valued.all()
+
+
+def test_without_a_benchmark_a_name_that_is_mostly_missing_costs_nobody_a_scenario() -> None:
+    delisted = _without(_closes(400), "AAA", slice(320, 400))
+    shared = build_shared(delisted, None, 200)
+    assert shared.sessions == build(_closes(400), None, 200).sessions
+    assert _rows(shared, "AAA", "BBB").valued.tolist() == [False, True]
+
+
+def test_with_a_benchmark_the_shared_set_is_the_one_of_all() -> None:
+    closes = _without(_closes(400), "AAA", [390])
+    assert build_shared(closes, "INDEX", 200).scenario_set_id == build(closes, "INDEX", 200).scenario_set_id
 
 
 def test_a_proxy_less_volatile_than_its_beta_says_is_beta_alone() -> None:
