@@ -27,7 +27,7 @@ UNMARKED_NS = 0
 """The mark time of a symbol that was never priced."""
 
 REPLAY = "replay"
-"""The `source` of prices that are history, and say so where nothing is played any more as well."""
+"""The `source` of prices that are history, whether they are being played or stand still."""
 
 Sectors = Mapping[int, str]
 """Sector by symbol number, as positions state it; the closes' own word goes before it."""

@@ -86,7 +86,7 @@ def updates_of(positions: Positions) -> list[PortfolioUpdate]:
 
 
 def unpriced(positions: Positions, symbols: Collection[str]) -> list[str]:
-    """A sentence about what is held of which there is no price, if there is anything."""
+    """A sentence about what is held without a price, if anything is."""
     return _unvalued(positions, set(_held(positions)) - set(symbols), "no price")
 
 
