@@ -107,6 +107,9 @@ schema: ## Write schema.graphql from the code
 	uv run plimsoll schema > schema.graphql.new
 	mv schema.graphql.new schema.graphql
 
+reference: ## Write docs/reference from the code
+	uv run python docs/reference/write.py
+
 pictures: ## Take the pictures of the README anew, in Chromium
 	uv run python docs/pictures/take.py
 

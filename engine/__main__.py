@@ -1,4 +1,8 @@
-"""The `risk-calculator` command: reads the environment, then runs one worker or supervises several."""
+"""The `risk-calculator` command: reads the environment, then runs one worker or supervises several.
+
+Exit codes: 0 drained when asked; 1 it failed, and another start may succeed; 2 a flag or setting is wrong; 4 a person
+has to do what the last line says; 5 another engine has taken its place. A supervisor ends with that of its worker.
+"""
 
 from __future__ import annotations
 
@@ -92,15 +96,18 @@ def calculate(
     run_worker(settings, start, None if pulse is None else Pulse(pulse))
 
 
-# A failure we do not expect is one traceback in the log, not a frame drawn around it.
-_APP = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-_APP.command()(calculate)
+def application() -> typer.Typer:
+    """The command line."""
+    # A failure we do not expect is one traceback in the log, not a frame drawn around it.
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(calculate)
+    return app
 
 
 def main() -> None:
     """Run the command; an error we expect ends it with a sentence instead of a traceback."""
     try:
-        _APP()
+        application()()
     except PlimsollError as error:
         sys.exit(_report(error))
 

@@ -36,7 +36,11 @@ _FOREIGN_IN_DOTENV = ("COMPOSE_", "DOCKER_", "GF_")
 """Docker Compose reads the same `.env`, for itself and for its Grafana; their keys are not ours to judge."""
 
 
+# What each reader takes is its docstring: the reference shows it beside the default.
+
+
 def _text(text: str) -> str:
+    """Any text but an empty one."""
     if not text:
         raise ValueError("empty")
     return text
@@ -52,10 +56,12 @@ def _one_of(*choices: str) -> Callable[[str], str]:
             raise ValueError(f"{text!r} is none of {', '.join(choices)}")
         return text
 
+    read.__doc__ = f"One of {', '.join(choices)}."
     return read
 
 
 def _level(text: str) -> str:
+    """One of DEBUG, INFO, WARNING, ERROR, in any case."""
     return _one_of("DEBUG", "INFO", "WARNING", "ERROR")(text.upper())
 
 
@@ -69,6 +75,7 @@ def _integer(least: int, most: int) -> Callable[[str], int]:
             raise ValueError(f"{number} is not between {least} and {most}")
         return number
 
+    read.__doc__ = f"A whole number from {least:,} to {most:,}."
     return read
 
 
@@ -82,14 +89,17 @@ def _number(least: float, most: float) -> Callable[[str], float]:
             raise ValueError(f"{text} is not between {least:g} and {most:g}")
         return number
 
+    read.__doc__ = f"A number from {least:g} to {most:g}."
     return read
 
 
 def _switch(text: str) -> bool:
+    """On or off."""
     return _one_of("off", "on")(text) == "on"
 
 
 def _brokers(text: str) -> str:
+    """A host:port, or several with commas between them."""
     for broker in text.split(","):
         host, colon, port = broker.strip().rpartition(":")
         if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
@@ -98,6 +108,7 @@ def _brokers(text: str) -> str:
 
 
 def _address(text: str) -> str:
+    """An IP address."""
     try:
         ip_address(text)
     except ValueError:
@@ -106,6 +117,7 @@ def _address(text: str) -> str:
 
 
 def _origins(text: str) -> tuple[str, ...]:
+    """Origins with commas between them: http or https, and no path."""
     origins = tuple(each.strip().lower() for each in text.split(",") if each.strip())
     for each in origins:
         scheme, _, host = each.partition("://")
@@ -115,6 +127,7 @@ def _origins(text: str) -> tuple[str, ...]:
 
 
 def _hosts(text: str) -> tuple[str, ...]:
+    """Names of hosts with commas between them."""
     hosts = tuple(each.strip().lower() for each in text.split(",") if each.strip())
     for each in hosts:
         if not set(each) <= set("abcdefghijklmnopqrstuvwxyz0123456789.-_:"):
@@ -123,12 +136,14 @@ def _hosts(text: str) -> tuple[str, ...]:
 
 
 def _path(text: str) -> str:
+    """The path of a file, or nothing."""
     if "\0" in text:
         raise ValueError("no path has a NUL in it")
     return text
 
 
 def _redis_url(text: str) -> str:
+    """A URL that begins with redis, rediss or unix."""
     try:
         parts = urlsplit(text)
         _ = parts.port
@@ -159,6 +174,7 @@ def _word(text: str) -> str:
 
 
 def _collector(text: str) -> str:
+    """A URL of http or https without a name and password in it, or off."""
     if text == "off":
         return ""
     try:
@@ -173,12 +189,14 @@ def _collector(text: str) -> str:
 
 
 def _file_or_none(text: str) -> str:
+    """The path of a file, or nothing."""
     if "://" in text:
         raise ValueError("a URL where the path of a file is wanted")
     return text
 
 
 def _file_or_url_or_none(text: str) -> str:
+    """The path of a file, an https URL (http on this machine), or nothing."""
     scheme, colon, _ = text.partition("://")
     if not colon:
         return text
@@ -195,6 +213,7 @@ def _file_or_url_or_none(text: str) -> str:
 
 
 def _algorithms(text: str) -> tuple[str, ...]:
+    """Some of RS256, ES256, EdDSA, with commas between them."""
     named = tuple(dict.fromkeys(each.strip() for each in text.split(",")))
     for each in named:
         if each not in ALGORITHMS:
@@ -203,6 +222,7 @@ def _algorithms(text: str) -> tuple[str, ...]:
 
 
 def _secret_or_none(text: str) -> str:
+    """A text of 32 bytes or more, or nothing."""
     if text and len(text.encode()) < TOKEN_SECRET_SIZE_MIN:
         raise ValueError(f"shorter than {TOKEN_SECRET_SIZE_MIN} bytes, which can be guessed: `openssl rand -hex 32`")
     return text
@@ -467,16 +487,29 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class SettingDoc:
-    """One row of the settings table in the documentation."""
+    """One row of the settings table in the documentation. `name` is the attribute of `Settings`."""
 
     key: str
     default: str
     about: str
+    name: str
+    takes: str
+    secret: bool
 
 
 def documented() -> list[SettingDoc]:
     """Every setting there is, in the order of the table above."""
-    return [SettingDoc(f.metadata["key"], f.metadata["default"], f.metadata["about"]) for f in fields(Settings)]
+    return [
+        SettingDoc(
+            key=f.metadata["key"],
+            default=f.metadata["default"],
+            about=f.metadata["about"],
+            name=f.name,
+            takes=f.metadata["read"].__doc__ or "",
+            secret=f.metadata["secret"],
+        )
+        for f in fields(Settings)
+    ]
 
 
 def secret_files() -> dict[str, str]:
