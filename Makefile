@@ -110,6 +110,9 @@ schema: ## Write schema.graphql from the code
 reference: ## Write docs/reference from the code
 	uv run python docs/reference/write.py
 
+figures: ## Draw the figures of docs/RISK-MODEL.md from the bundled closes
+	uv run python docs/figures/draw.py
+
 pictures: ## Take the pictures of the README anew, in Chromium
 	uv run python docs/pictures/take.py
 

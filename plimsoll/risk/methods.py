@@ -14,8 +14,8 @@ Every method sees the same two P&L matrices, of the scenarios as they were and a
 scenarios (`sample`) have a date for each quantile, and their value at risk and expected shortfall can be split among
 holdings exactly. A method that is not defined for a portfolio answers NaN.
 
-To add one: a member of `Method`, and a function for it in `_METHODS`. The command line, the API, the backtest and the
-engine take it from there.
+To add one: a member of `Method`, and a function for it in `_METHODS` (in `_SAMPLES` where it re-lives scenarios). The
+command line, the API, the backtest and the dashboard take it from there: docs/how-to/add-a-var-method.md.
 """
 
 from __future__ import annotations
@@ -153,10 +153,6 @@ def prepare(observations: int, model: Model) -> None:
     tail_risk(Method.MONTE_CARLO, ScenarioPnl(nothing, nothing), [0.5], model)
 
 
-RELIVE = (Method.FILTERED_HISTORICAL, Method.HISTORICAL, Method.AGE_WEIGHTED)
-"""The methods that have a `sample`: a headline number has a date, and splits among holdings."""
-
-
 def decay_weights(count: int, decay: float) -> FloatArray:
     """(session,) weights of `count` sessions, oldest first, falling by `decay` with each of age, summing to 1."""
     weight = decay ** np.arange(count - 1, -1, -1.0)
@@ -282,6 +278,8 @@ _SAMPLES: Mapping[Method, Callable[[ScenarioPnl, Model], Sample]] = {
     Method.HISTORICAL: _historical,
     Method.AGE_WEIGHTED: _age_weighted,
 }
+RELIVE = tuple(_SAMPLES)
+"""The methods that have a `sample`: a headline number has a date, and splits among holdings."""
 _METHODS: Mapping[Method, _Measure] = {method: _relived(make) for method, make in _SAMPLES.items()} | {
     Method.EWMA_NORMAL: _ewma_normal,
     Method.NORMAL: _normal,
