@@ -43,6 +43,8 @@ DECISIONS = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
 BUNDLED_PORT = "6066"
 OURS = {each.name for each in entry_points(group="console_scripts") if each.dist and each.dist.name == "plimsoll"}
 OTHER_PROGRAMS = {"pytest", "ruff", "mypy", "lint-imports", "python"}
+PACKAGES = ("plimsoll", "producer", "engine", "api", "embedded")
+SHOUTED = re.compile(r"\b[A-Z]+(?:_[A-Z]+)+\b")
 NO_SETTINGS = {
     "SKIP_WEB": "hatch_build.py",
     "REQUIRE_KAFKA": "tests/conftest.py",
@@ -118,10 +120,17 @@ def test_the_example_of_a_dotenv_holds_every_setting_its_sentence_and_its_defaul
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
 def test_every_name_in_the_environment_is_read_by_somebody(path: Path) -> None:
-    named_here = set(re.findall(r"\b[A-Z]+(?:_[A-Z]+)+\b", text_of(path)))
+    named_here = set(SHOUTED.findall(text_of(path)))
     settings = {each.key for each in documented()}
-    unknown = named_here - settings - secret_files().keys() - NO_SETTINGS.keys()
+    unknown = named_here - settings - secret_files().keys() - NO_SETTINGS.keys() - constants()
     assert not unknown
+
+
+@cache
+def constants() -> set[str]:
+    """Names of the code that are written like those of the environment: reasons, codes, bounds. None begins as ours."""
+    sources = (path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return {name for path in sources for name in SHOUTED.findall(text_of(path)) if not name.startswith("PLIMSOLL_")}
 
 
 @pytest.mark.parametrize(("name", "reader"), NO_SETTINGS.items())

@@ -1,4 +1,4 @@
-"""The how-to guides, followed: their changes are applied to a copy of the tree, and what they promise is tried there."""
+"""The how-to guides, followed: their changes are made in a copy of the tree, and what they promise is tried there."""
 
 from __future__ import annotations
 
