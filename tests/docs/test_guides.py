@@ -52,3 +52,17 @@ def test_an_eighth_method_is_one_file_and_a_test(tmp_path: Path) -> None:
     prices, positions = ROOT / "producer/data/sp500_dataset.csv.gz", ROOT / "examples/portfolios.csv"
     report = ["-m", "plimsoll.cli", "risk", "--draws", "200", "--json"]
     assert '"ewma_student": {' in tried(where, *report, "--prices", str(prices), "--positions", str(positions))
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git here to apply the guide's change")
+def test_a_measure_is_four_files_and_a_test(tmp_path: Path) -> None:
+    where = followed("add-a-measure.md", ["plimsoll", "engine", "api"], tmp_path)
+    shutil.copy(ROOT / "tests" / "engine" / "conftest.py", where / "conftest.py")
+    told = tried(where, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", ".")
+    assert "3 passed" in told
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="no git here to apply the guide's change")
+def test_a_topic_is_a_name_a_message_and_a_decoder(tmp_path: Path) -> None:
+    where = followed("add-a-topic.md", ["plimsoll"], tmp_path)
+    assert "3 passed" in tried(where, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:schemathesis", ".")
