@@ -7,21 +7,26 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from graphql import (
     GraphQLArgument,
     GraphQLEnumType,
+    GraphQLInputField,
     GraphQLInputObjectType,
     GraphQLInterfaceType,
     GraphQLObjectType,
     GraphQLScalarType,
     GraphQLSchema,
     GraphQLUnionType,
+    Undefined,
+    ast_from_value,
+    print_ast,
 )
 from tables import ROOT, code, opening, said_of, source, table
 
+from plimsoll.messages import Iso8601
 from plimsoll.refusals import IDENTIFIER_PATTERN, IDENTIFIER_SIZE_MAX
 
 # --- GraphQL ----------------------------------------------------------------------------------------------------------
@@ -62,7 +67,7 @@ def _type(name: str, schema: GraphQLSchema) -> Iterator[str]:
             yield from table(
                 "field|type|default|",
                 [
-                    (code(each), _linked(str(field.type)), _literal(field.ast_node), field.description or "")
+                    (code(each), _linked(str(field.type)), _default_value(field), field.description or "")
                     for each, field in kind.fields.items()
                 ],
             )
@@ -86,17 +91,15 @@ def _fields(kind: GraphQLObjectType | GraphQLInterfaceType) -> Iterator[list[str
 
 
 def _argument_type(argument: GraphQLArgument) -> str:
-    told = _linked(str(argument.type))
-    return f"{told} = {code(msgspec.json.encode(argument.default_value).decode())}" if _has_default(argument) else told
+    told, default = _linked(str(argument.type)), _default_value(argument)
+    return f"{told} = {default}" if default else told
 
 
-def _has_default(argument: GraphQLArgument) -> bool:
-    return argument.default_value is not None and type(argument.default_value).__name__ != "UndefinedType"
-
-
-def _literal(node: object) -> str:
-    value = getattr(node, "default_value", None)
-    return code(value.value) if value is not None and hasattr(value, "value") else ""
+def _default_value(given: GraphQLArgument | GraphQLInputField) -> str:
+    value = given.default_value
+    if value is None or value is Undefined or (written := ast_from_value(value, given.type)) is None:
+        return ""
+    return code(print_ast(written))
 
 
 def _linked(name: str) -> str:
@@ -224,13 +227,17 @@ def _schema(schema: Mapping[str, Any]) -> str:
         case {"type": "object", "additionalProperties": dict(values)}:
             return f"object of {_schema(values)}"
     if "pattern" in schema:
-        return "identifier" if schema["pattern"] == IDENTIFIER_PATTERN else "ISO 8601 time"
+        return _PATTERNS.get(schema["pattern"], f"text like {code(schema['pattern'])}")
     kind = "base64" if "contentEncoding" in schema else schema.get("format") or schema.get("type", "anything")
     bounds = [f"{word} {schema[key]:,.10g}" for key, word in _BOUNDS.items() if key in schema]
     bounds += [f"always {code(schema['const'])}"] if "const" in schema else []
     return " ".join([kind, *bounds]) + _default_of(schema)
 
 
+_PATTERNS = {
+    IDENTIFIER_PATTERN: "identifier",
+    get_args(Iso8601)[1].extra_json_schema["pattern"]: "ISO 8601 time",
+}
 _BOUNDS = {
     "exclusiveMinimum": "above",
     "minimum": "from",
