@@ -142,9 +142,7 @@ def _start(
         say(f"store on {redis_url} (embedded: nothing is kept)")
     health_port = free_ports(demo.workers)
     servers = demo_module.servers(demo, kafka, redis_url)
-    environment = demo_module.environment(
-        environ, servers, dotenv, benchmark=demo.benchmark, health_port=health_port
-    )
+    environment = demo_module.environment(environ, servers, dotenv, benchmark=demo.benchmark, health_port=health_port)
     clients: list[Child] = []
     stack.callback(_stop_clients, clients, stop, say)
     for name, command in programs(demo, port, directory / "recovery").items():
