@@ -86,8 +86,8 @@ class Readiness:
         self._note("subscriber", heard, "hears what is published" if heard else "no connection to Redis; it tries on")
         kafka = self._publisher.connected
         refused = self._publisher.refused
-        away = f"{refused.what}; the log says more" if refused else "no broker answers"
-        self._note("kafka", kafka, "answers" if kafka else f"{away}: one can read, not change")
+        why = f"{refused.what}; the log says more" if refused else "no broker answers"
+        self._note("kafka", kafka, "answers" if kafka else f"{why}: one can read, not change")
         silent = await self._why_the_engine_is_silent(away)
         self._note("engine", not silent, silent or "speaks")
         # What is wrong with keys is for the log: this answer is open to all.

@@ -12,8 +12,9 @@ from redis.exceptions import ResponseError
 
 from api.app import create_app
 from api.health import LATE_SECONDS, Check, Readiness
-from plimsoll.errors import Unavailable
+from plimsoll.errors import Refused, Unavailable
 from plimsoll.settings import Settings
+from plimsoll.transport import SIGN_IN
 
 if TYPE_CHECKING:
     from tests.api.conftest import Client, Seed
@@ -31,7 +32,7 @@ class Parts:
         self.now_ns = 1_700_000_000_000_000_000
         self.now = 0.0
         self.fanout = SimpleNamespace(connected=True)
-        self.publisher = SimpleNamespace(connected=True)
+        self.publisher = SimpleNamespace(connected=True, refused=None)
         self.readiness = Readiness(
             cast("Any", self), cast("Any", self), cast("Any", self.fanout), cast("Any", self.publisher),
             lambda: self.now_ns, lambda: self.now,
@@ -79,6 +80,15 @@ async def test_what_is_well_is_said_to_be(parts: Parts) -> None:
     assert list(found) == ["checks", "redis", "subscriber", "kafka", "engine", "sign-in"]
     assert all(check.ok for check in found.values())
     assert parts.readiness.heartbeat_age_seconds == 1.0
+
+
+async def test_a_kafka_that_refuses_us_is_told_from_one_that_is_away_and_names_nobody(parts: Parts) -> None:
+    parts.publisher.connected = False
+    assert (await parts.look())["kafka"].reason == "no broker answers: one can read, not change"
+    parts.publisher.refused = Refused("Kafka", SIGN_IN, "at kafka:9093 as 'api'")
+    found = await parts.look()
+    assert found["kafka"].reason == "our sign-in is not taken; the log says more: one can read, not change"
+    assert found["engine"].ok
 
 
 async def test_what_is_away_is_named_with_its_reason_and_since_when(parts: Parts) -> None:
