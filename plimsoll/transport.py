@@ -276,8 +276,7 @@ def redis_refuses(error: BaseException) -> str:
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds & {"AuthenticationError", "AuthorizationError"}:
         return SIGN_IN
-    # A script that may do less than it tries fails with another name, and says so in its text.
-    if "NoPermissionError" in kinds or ("ResponseError" in kinds and "NOPERM" in str(error)):
+    if "NoPermissionError" in kinds or any(words in str(error) for words in _SCRIPT_RIGHTS):
         return RIGHTS
     return _tls_refusal(_tls_text(error))
 
@@ -313,6 +312,10 @@ def _refuse_files(prefix: str, files: Files, reason: str) -> None:
     for name, path in (("CA", files.ca), ("CERTIFICATE", files.certificate), ("KEY", files.key)):
         if path:
             raise BadSetting(f"{prefix}_{name}", reason)
+
+
+_SCRIPT_RIGHTS = ("The user executing the script can't", "ACL failure in script")
+"""A script that may do less than it tries fails with an error like any other: in the words of Redis 7, and of newer."""
 
 
 # --- what errors say --------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 from aiokafka.partitioner import murmur2
 
 from plimsoll.errors import PlimsollError, Unavailable
@@ -281,7 +281,9 @@ async def _refusals(admin: AIOKafkaAdminClient, topics: Sequence[Topic], replica
     for name, code, *message in answer.topic_errors:
         kind = for_code(code)
         # Somebody else may have created it in the meantime; its partitions are looked at all the same.
-        if code != 0 and kind is not TopicAlreadyExistsError:
+        if kind is TopicAuthorizationFailedError:
+            refusals[name] = "this user may not create it, or may not see it (docs/SECURITY.md)"
+        elif code != 0 and kind is not TopicAlreadyExistsError:
             refusals[name] = f"{kind.__name__} {message[0] if message and message[0] else ''}".strip()
     return refusals
 

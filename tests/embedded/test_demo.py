@@ -20,6 +20,7 @@ from embedded.store import EmbeddedStore
 from plimsoll import keys
 from plimsoll.errors import BadSetting, Unavailable
 from plimsoll.reports.files import BadFile
+from plimsoll.settings import load
 
 HERE = servers(Demo(), "k:1", "redis://r")
 
@@ -194,3 +195,19 @@ def test_the_engine_of_a_demo_serves_its_health_on_a_free_port_or_where_it_was_a
     assert environment({}, HERE, health_port=4711)["PLIMSOLL_HEALTH_PORT"] == "4711"
     assert environment({}, HERE, dotenv, health_port=4711)["PLIMSOLL_HEALTH_PORT"] == "9500"
     assert environment(asked, HERE, health_port=4711)["PLIMSOLL_HEALTH_PORT"] == "9464"
+
+
+def test_an_embedded_server_knows_neither_tls_nor_users_whatever_is_said_of_others(tmp_path: Path) -> None:
+    (tmp_path / "word").write_text("correct-horse", encoding="utf-8")
+    stated = {
+        "PLIMSOLL_KAFKA_SECURITY": "SASL_SSL",
+        "PLIMSOLL_KAFKA_USERNAME": "engine",
+        "PLIMSOLL_KAFKA_PASSWORD_FILE": str(tmp_path / "word"),
+        "REDIS_URL_FILE": "nowhere",
+        "PLIMSOLL_REDIS_CA": "nowhere.pem",
+    }
+    told = load(environment(stated, HERE))
+    assert (told.kafka_security, told.kafka_password, told.redis_url) == ("PLAINTEXT", "", "redis://r")
+    real = servers(Demo(kafka="kafka:9093", redis="rediss://r"), "kafka:9093", "rediss://r")
+    told = load(environment({**stated, "PLIMSOLL_REDIS_CA": ""}, real))
+    assert (told.kafka_security, told.kafka_password, told.redis_url) == ("SASL_SSL", "correct-horse", "rediss://r")

@@ -38,9 +38,12 @@ from embedded.child import Child
 from embedded.demo import Demo, check
 from embedded.store import connect, find_server, free_port
 from engine import topics as engine_topics
+from engine.drain import Drain
 from engine.kafka_sink import producer
+from engine.redis_sink import RedisWriter
 from engine.replay import LogMoved, opened
 from engine.topics import ensure_topics
+from engine.window import Window
 from plimsoll import keys, topics
 from plimsoll.errors import EXIT_LASTING, Refused, Unavailable
 from plimsoll.transport import RIGHTS, SIGN_IN, Files, Kafka, Redis
@@ -166,6 +169,43 @@ def test_the_rights_in_redis_name_every_key_there_is_and_no_other(name: str) -> 
     assert set(re.findall(r" (?:%R)?~(\S+)", line)) == wanted
     assert re.findall(r" &(\S+)", line) == [keys.ALL_RISK_CHANNELS]
     assert name == "engine" or not re.findall(r" ~", line), "the API reads, and no more"
+
+
+def commands(name: str) -> set[str]:
+    line = next(line for line in users_acl().splitlines() if line.startswith(f"user {name} "))
+    return set(re.findall(r" \+(\S+)", line))
+
+
+def test_the_engine_s_scripts_call_nothing_that_its_user_may_not() -> None:
+    """Some of what they call may fail without a word: a point of history that is there already."""
+    sources = [(ROOT / "engine" / name).read_text(encoding="utf-8") for name in ("redis_scripts.py", "fence.py")]
+    called = re.findall(r"redis\.p?call\('(\w+)'(?:, '(NUM\w+)')?", "".join(sources))
+    assert len(called) > 20
+    assert {"|".join(filter(None, words)).lower() for words in called} <= commands("engine")
+
+
+def test_the_api_asks_nothing_that_its_user_may_not() -> None:
+    sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "api").glob("*.py"))
+    asked = set(re.findall(r"(?:_redis|pipeline)\.([a-z]+)\(", sources)) - {"pipeline", "aclose", "execute"}
+    assert len(asked) > 10
+    assert asked <= commands("api")
+
+
+@pytest.mark.parametrize("call", ["'SET', 'other', 1", "'FLUSHALL'", "'PUBLISH', 'other', 1"])
+def test_a_script_may_do_no_more_than_its_user(store: SecuredStore, call: str) -> None:
+    engine = store.as_user("engine")
+    with connect(engine, 5.0) as client, pytest.raises(redis.ResponseError) as failed:
+        client.eval(f"return redis.call({call})", 0)
+    refused = engine.refusal(failed.value)
+    assert refused is not None, failed.value
+    assert refused.what == RIGHTS
+
+
+def test_a_writer_that_loses_its_rights_does_not_try_for_ever(store: SecuredStore) -> None:
+    writer = RedisWriter(store.as_user("api"), "0/1", range(12), 390, Drain())
+    with pytest.raises(Refused, match=RIGHTS):
+        writer.write(Window(closed=[("growth", "1")]))
+    writer.close()
 
 
 FORBIDDEN = {

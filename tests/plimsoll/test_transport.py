@@ -9,7 +9,7 @@ import pytest
 
 from plimsoll.errors import BadSetting
 from plimsoll.settings import load
-from plimsoll.transport import Kafka, Redis
+from plimsoll.transport import Heard, Kafka, Redis
 from tests.certificates import Authority
 
 SIGNED_IN = {
@@ -147,3 +147,53 @@ def test_no_password_is_shown() -> None:
     assert "correct-horse" not in f"{told!r} {kafka!r} {kafka} {redis!r} {redis}"
     assert (str(redis), redis.username) == ("store:6379", "engine")
     assert str(Redis("unix:///run/redis.sock?db=1")) == "/run/redis.sock"
+
+
+# --- refused, or away -------------------------------------------------------------------------------------------------
+
+
+class Failure:
+    """An error of confluent-kafka, as far as it is looked at."""
+
+    def __init__(self, code: int, text: str) -> None:
+        self._code = code
+        self._text = text
+
+    def code(self) -> int:
+        return self._code
+
+    def str(self) -> str:
+        return self._text
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (-169, "SASL authentication error: Local: Broker transport failure"),
+        (-169, "SaslHandshake failed: Local: Timed out"),
+        (-181, "Disconnected: SSL connection closed by peer (after 4ms in state SSL_HANDSHAKE)"),
+        (-195, "Local: Broker transport failure"),
+        (-187, "1/1 brokers are down"),
+    ],
+)
+def test_a_broker_that_goes_away_while_we_sign_in_has_not_refused_us(code: int, text: str) -> None:
+    heard = Heard(Kafka("kafka:9093", "SASL_SSL", username="engine"))
+    heard(Failure(code, text))
+    assert heard.refused is None
+    assert not heard.why(Failure(-195, "Failed to get metadata")).lasting
+
+
+def test_once_refused_is_said_whatever_is_heard_afterwards() -> None:
+    heard = Heard(Kafka("kafka:9093", "SASL_SSL", username="engine"))
+    heard(Failure(-169, "SASL authentication error: invalid credentials"))
+    heard(Failure(-187, "1/1 brokers are down"))
+    told = heard.why(Failure(-195, "Failed to get metadata"))
+    assert told.lasting
+    assert "as 'engine' by SCRAM-SHA-512 (SASL authentication error: invalid credentials)" in str(told)
+
+
+def test_the_system_s_numbers_are_not_taken_for_kafka_s() -> None:
+    """33 is EDOM to the system and a mechanism that is not offered to Kafka; 29 is an illegal seek."""
+    kafka = Kafka("kafka:9093", "SASL_SSL", username="engine")
+    assert kafka.refusal(OSError(33, "Numerical argument out of domain")) is None
+    assert kafka.refusal(OSError(29, "Illegal seek")) is None
