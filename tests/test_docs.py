@@ -55,6 +55,7 @@ NO_SETTINGS = {
     "PLIMSOLL_TOKEN": "examples/python/at_risk.py",
     "SASL_SSL": "plimsoll/settings.py",
     "SASL_PLAINTEXT": "plimsoll/settings.py",
+    "NO_COLOR": "tests/plimsoll/commands/test_doctor.py",
     "GRAPHQL_PARSE_FAILED": "api/limits.py",
     "GRAPHQL_VALIDATION_FAILED": "api/limits.py",
 }

@@ -1,7 +1,7 @@
 """`plimsoll status`: is the system healthy now? One look at everything that runs, for a person or a script.
 
-Healthy is: no fault among what `plimsoll doctor` says of the same readings. Doctor looks at more, and says what mends
-it.
+Healthy is: an engine that runs, and no fault among what `plimsoll doctor` says of the same readings. Doctor looks at
+more, and says what mends it.
 """
 
 from __future__ import annotations
@@ -43,13 +43,11 @@ def command(told: Callable[[], Settings]) -> Callable[..., None]:
         Exits with 0 where it is, and with 1 where it is not; `plimsoll doctor`
         says what mends it.
         """
-        from plimsoll.commands.findings import Verdict  # noqa: PLC0415
-        from plimsoll.commands.findings.system import judge  # noqa: PLC0415
         from plimsoll.commands.soundings import ports, system  # noqa: PLC0415
 
         settings = told()
         found = system.sound(settings, None if api is None else ports.require_url("--api", api))
-        problems = [finding for finding in judge(found, settings) if finding.verdict is Verdict.FAULT]
+        problems = problems_of(found, settings)
         if as_json:
             typer.echo(json.dumps(_described(found, problems), indent=2, ensure_ascii=False))
         else:
@@ -58,6 +56,15 @@ def command(told: Callable[[], Settings]) -> Callable[..., None]:
             raise typer.Exit(1)
 
     return status
+
+
+def problems_of(found: Sounding, settings: Settings) -> list[Finding]:
+    """What keeps the system from being healthy. An engine that catches up is on its way there, and not there yet."""
+    from plimsoll.commands.findings import Verdict  # noqa: PLC0415
+    from plimsoll.commands.findings.system import judge  # noqa: PLC0415
+
+    judged = [each for each in judge(found, settings) if each.verdict is not Verdict.OK]
+    return [each for each in judged if each.verdict is Verdict.FAULT or each.check == "engine"]
 
 
 # --- for machines -----------------------------------------------------------------------------------------------------
@@ -83,8 +90,8 @@ def _kafka(found: Sounding) -> dict[str, Any]:
     brokers = {address: isinstance(answer, str) for address, answer in found.brokers.items()}
     if isinstance(found.kafka, PlimsollError):
         return {"brokers": brokers, "cluster": None, "topics": None}
-    topics = {name: topic.partitions for name, topic in found.kafka.topics.items()}
-    return {"brokers": brokers, "cluster": found.kafka.log.cluster, "topics": topics}
+    partitions = {name: topic.partitions for name, topic in found.kafka.topics.items()}
+    return {"brokers": brokers, "cluster": found.kafka.log.cluster, "topics": partitions}
 
 
 def _redis(found: Sounding) -> dict[str, Any] | None:

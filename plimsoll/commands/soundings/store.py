@@ -90,8 +90,7 @@ def reaching(redis_url: str) -> Iterator[None]:
         # Its text may quote what was taken for the port, and that may be a piece of a password.
         raise Unavailable("Redis", "REDIS_URL is not of the form redis://user:password@host:6379/0") from None
     except (redis.RedisError, OSError) as error:
-        reason = "nobody listens there" if isinstance(error, redis.ConnectionError) else str(error)
-        raise Unavailable("Redis", f"{place(redis_url)}: {reason}") from None
+        raise Unavailable("Redis", f"{place(redis_url)}: {str(error).rstrip('.')}") from None
 
 
 def server(client: redis.Redis) -> ServerReading:
