@@ -23,7 +23,7 @@ from plimsoll.messages import Heartbeat
 from plimsoll.risk.score import AT_RISK_NUMBER, RiskBand
 
 READ_SECONDS = 5.0
-"""How often: as a scrape would want it, and with a thousand advisors some hundredths of a core."""
+"""How often: as a scrape would want it, and with a thousand advisors about a hundredth of a core."""
 NO_BAND = "NONE"
 """The band of portfolios without a risk number."""
 

@@ -107,14 +107,14 @@ class Stream:
             self._present.pop(frame.key, None)
         else:
             self._present[frame.key] = frame
-        await self._hand_over(frame)
+        if len(self._readers) == 1:
+            next(iter(self._readers)).tell(frame)
+        else:
+            await self._tell_many(frame)
         if before is not None:
             self._note_age(event, before.event)
 
-    async def _hand_over(self, frame: Frame) -> None:
-        if len(self._readers) == 1:
-            next(iter(self._readers)).tell(frame)
-            return
+    async def _tell_many(self, frame: Frame) -> None:
         # Whoever joins meanwhile is told this frame by `add`, and is not among these.
         readers = tuple(self._readers)
         for start in range(0, len(readers), READERS_AT_ONCE):
