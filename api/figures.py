@@ -69,10 +69,10 @@ class Business:
         """Portfolios of workers that have been silent for longer than they may."""
 
     async def run(self) -> None:
-        """Read again and again. Ends only by being cancelled."""
+        """Read again and again, not while the process is still busy with its start. Ends only by being cancelled."""
         while True:
-            await self.look()
             await asyncio.sleep(READ_SECONDS)
+            await self.look()
 
     async def look(self) -> None:
         """Read everything once. Raises nothing: what cannot be read is not shown."""
