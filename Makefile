@@ -7,9 +7,9 @@ PROFILES ?=
 ALL_PROFILES := load observability
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart demo run-generator run-calculator run-api topics up up-all down start stop status logs \
-        redis-cli clean test lint format type-check schema pictures lock notices sbom dist check \
-        bench
+.PHONY: help install quickstart demo run-generator run-calculator run-api doctor top topics up up-all down start \
+        stop status logs redis-cli clean test lint format type-check check bench schema reference figures pictures \
+        dashboards rules lock notices dist sbom
 
 help: ## Show what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

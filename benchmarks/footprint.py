@@ -30,6 +30,7 @@ from plimsoll import keys, messages, topics
 from plimsoll.messages import RiskSnapshot
 from plimsoll.settings import Settings
 from plimsoll.topics import Topic
+from plimsoll.transport import Redis
 
 PORTFOLIOS_MAX = 10_000
 """A portfolio among more takes no other room, and filling histories takes its time."""
@@ -67,7 +68,7 @@ def measure(servers: Servers, wanted: int) -> Figures:
         full = _used(client)
         some = [portfolio_id(number) for number in range(min(count, WITH_HISTORY_MAX))]
         snapshots = [messages.decode(text, RiskSnapshot) for text in client.mget([keys.risk(each) for each in some])]
-        _live_on(client, snapshots, history_points + MINUTES_MORE)
+        _live_on(servers, snapshots, history_points + MINUTES_MORE)
         return Figures(
             count,
             (full - empty) / count,
@@ -83,12 +84,13 @@ def _used(client: redis.Redis) -> int:
     return int(client.info("memory")["used_memory"])
 
 
-def _live_on(client: redis.Redis, snapshots: list[RiskSnapshot], minutes: int) -> None:
+def _live_on(servers: Servers, snapshots: list[RiskSnapshot], minutes: int) -> None:
     """Write each once a minute, for so many minutes, as the worker that owns all partitions would."""
     partitions = range(topics.PORTFOLIO_UPDATES.partitions)
-    token = take(client, partitions, time.time_ns())
+    with servers.client() as client:
+        token = take(client, partitions, time.time_ns())
     history_points = Settings().history_points
-    writer = RedisWriter(client, "0/1", partitions, history_points, Drain(), token=token)
+    writer = RedisWriter(Redis(servers.store.url), "0/1", partitions, history_points, Drain(), token=token)
     began_ms = time.time_ns() // 1_000_000 // MINUTE_MS * MINUTE_MS
     for minute in range(1, minutes + 1):
         progress(f"history: minute {minute} of {minutes}")

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import redis
-from confluent_kafka.admin import AdminClient
 
 from embedded.store import connect
-from engine.topics import client_of
+from engine.topics import Client
 from plimsoll.settings import Settings
+from plimsoll.transport import Kafka, Redis
 
 
 def redis_client(settings: Settings, seconds: float) -> redis.Redis:
     """A client that waits so long for a connection or an answer, and asks once."""
-    return connect(settings.redis_url, seconds)
+    return connect(Redis.of(settings), seconds)
 
 
-def kafka_client(settings: Settings, brokers: str | None = None) -> AdminClient:
+def kafka_client(settings: Settings, brokers: str | None = None) -> Client:
     """A client of all brokers, or of these alone. Its questions state how long they wait."""
-    return client_of(brokers or settings.kafka_brokers)
+    kafka = Kafka.of(settings)
+    return Client(replace(kafka, brokers=brokers) if brokers else kafka)

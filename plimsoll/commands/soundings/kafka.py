@@ -14,17 +14,18 @@ from functools import partial
 from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka.admin import ConfigResource, OffsetSpec, ResourceType  # type: ignore[attr-defined]
 
 from engine.dead_letters import Choice
 from engine.replay import opened, read_letters
 from engine.same_log import Log
-from engine.topics import topic_ids
+from engine.topics import Client, topic_ids
 from plimsoll import topics
 from plimsoll.commands.soundings.clients import kafka_client
 from plimsoll.commands.soundings.patience import side_by_side
 from plimsoll.errors import PlimsollError, Unavailable
 from plimsoll.settings import Settings
+from plimsoll.transport import Kafka
 
 ANSWER_SECONDS = 2.5
 """What Kafka gets for one answer."""
@@ -86,7 +87,7 @@ def read(settings: Settings, *, thoroughly: bool = False) -> KafkaReading:
         topics=found,
         is_embedded=told.controller_id not in told.brokers,
     )
-    return _thorough(client, settings, reading) if thoroughly and not reading.is_embedded else reading
+    return _thorough(client, reading) if thoroughly and not reading.is_embedded else reading
 
 
 def dead_letters_since(settings: Settings, since_ms: int) -> int:
@@ -96,7 +97,7 @@ def dead_letters_since(settings: Settings, since_ms: int) -> int:
     name = topics.DEAD_LETTERS.name
     if told.controller_id not in told.brokers:
         # It finds no offset by time, and holds so little that all of it can be read.
-        with opened(settings.kafka_brokers, ANSWER_SECONDS) as log:
+        with opened(Kafka.of(settings), ANSWER_SECONDS) as log:
             choice = Choice(since_ns=since_ms * 1_000_000)
             return len(read_letters(log, choice, lambda _done, _total: None, with_raw=False).letters.chosen())
     if name not in told.topics:
@@ -108,11 +109,11 @@ def dead_letters_since(settings: Settings, since_ms: int) -> int:
     return sum(ends[partition] - first for partition, first in firsts.items() if first >= 0)
 
 
-def _metadata(client: AdminClient) -> Any:  # noqa: ANN401 - the library's types are untyped
+def _metadata(client: Client) -> Any:  # noqa: ANN401 - the library's types are untyped
     try:
         return client.list_topics(timeout=ANSWER_SECONDS)
     except KafkaException as error:
-        raise Unavailable("Kafka", error.args[0].str()) from None
+        raise client.why(error) from None
 
 
 def _topic(name: str, told: Any) -> TopicReading:  # noqa: ANN401
@@ -126,11 +127,11 @@ def _topic(name: str, told: Any) -> TopicReading:  # noqa: ANN401
     )
 
 
-def _thorough(client: AdminClient, settings: Settings, reading: KafkaReading) -> KafkaReading:
+def _thorough(client: Client, reading: KafkaReading) -> KafkaReading:
     """The same with the ids and settings of the topics, as far as they are told."""
     ids: Mapping[str, str] | None = None
     with contextlib.suppress(Unavailable):
-        ids = topic_ids(client, settings.kafka_brokers)
+        ids = topic_ids(client)
     configs: Mapping[str, Mapping[str, str]] = {}
     untold = ""
     try:
@@ -141,24 +142,24 @@ def _thorough(client: AdminClient, settings: Settings, reading: KafkaReading) ->
     return replace(reading, log=Log(reading.log.cluster, ids or {}), topics=with_configs, untold=untold)
 
 
-def _configs(client: AdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+def _configs(client: Client, names: Sequence[str]) -> dict[str, dict[str, str]]:
     asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     answers = client.describe_configs(asked, request_timeout=ANSWER_SECONDS) if asked else {}
+    told = {resource.name: _answer(client, answer).values() for resource, answer in answers.items()}
     return {
-        resource.name: {entry.name: entry.value for entry in _answer(answer).values() if entry.value is not None}
-        for resource, answer in answers.items()
+        name: {each.name: each.value for each in entries if each.value is not None} for name, entries in told.items()
     }
 
 
-def _offsets(client: AdminClient, where: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
+def _offsets(client: Client, where: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
     answers = client.list_offsets(dict.fromkeys(where, spec), request_timeout=ANSWER_SECONDS)
-    return {at.partition: _answer(answer).offset for at, answer in answers.items()}
+    return {at.partition: _answer(client, answer).offset for at, answer in answers.items()}
 
 
-def _answer(answer: Future[Any]) -> Any:  # noqa: ANN401
+def _answer(client: Client, answer: Future[Any]) -> Any:  # noqa: ANN401
     try:
         return answer.result(timeout=2 * ANSWER_SECONDS)
     except TimeoutError:
         raise Unavailable("Kafka", f"no answer within {2 * ANSWER_SECONDS:g} s") from None
     except KafkaException as error:
-        raise Unavailable("Kafka", error.args[0].str()) from None
+        raise client.why(error) from None

@@ -23,6 +23,7 @@ from plimsoll.commands.soundings.patience import side_by_side
 from plimsoll.errors import PlimsollError
 from plimsoll.messages import RiskSnapshot
 from plimsoll.settings import Settings
+from plimsoll.transport import Redis
 
 FIRM_SECONDS = 5.0
 """How often the sums of all advisors are read: they are the most there is to read, and move slowly."""
@@ -93,7 +94,7 @@ class Watch:
 
     def _held(self, now_ns: int) -> Held:
         settings = self._settings
-        with store.reaching(settings.redis_url), redis_client(settings, store.ANSWER_SECONDS) as client:
+        with store.reaching(Redis.of(settings)), redis_client(settings, store.ANSWER_SECONDS) as client:
             contents = store.contents(client)
             crew = crew_of(contents.heartbeats, now_ns, settings.stale_seconds)
             if time.monotonic() - self._firm_at >= FIRM_SECONDS:

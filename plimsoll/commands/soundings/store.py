@@ -14,13 +14,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
-from redis.exceptions import AuthenticationError, NoPermissionError, OutOfMemoryError, ReadOnlyError
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 
 from api.listing import Selection
 from plimsoll import keys
 from plimsoll.errors import BadMessage, Unavailable
 from plimsoll.messages import AdvisorPnl, Heartbeat, RiskBatch, RiskSnapshot, decode, encode
 from plimsoll.risk.score import AT_RISK_NUMBER
+from plimsoll.transport import Redis
 
 ANSWER_SECONDS = 2.0
 """What Redis gets for one answer."""
@@ -78,19 +79,16 @@ def place(redis_url: str) -> str:
 
 
 @contextlib.contextmanager
-def reaching(redis_url: str) -> Iterator[None]:
+def reaching(store: Redis) -> Iterator[None]:
     """Turn what a client raises into `Unavailable`, without any secret of the URL."""
     try:
         yield
-    except AuthenticationError:
-        raise Unavailable("Redis", f"{place(redis_url)} refuses the name or password of REDIS_URL") from None
-    except redis.TimeoutError:
-        raise Unavailable("Redis", f"no answer from {place(redis_url)} within {ANSWER_SECONDS:g} s") from None
     except ValueError:
         # Its text may quote what was taken for the port, and that may be a piece of a password.
         raise Unavailable("Redis", "REDIS_URL is not of the form redis://user:password@host:6379/0") from None
     except (redis.RedisError, OSError) as error:
-        raise Unavailable("Redis", f"{place(redis_url)}: {str(error).rstrip('.')}") from None
+        why = f"{place(store.url)}: {store.said(error).rstrip('.')}"
+        raise store.refusal(error) or Unavailable("Redis", why) from None
 
 
 def server(client: redis.Redis) -> ServerReading:

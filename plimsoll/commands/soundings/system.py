@@ -19,6 +19,7 @@ from plimsoll.commands.soundings.crew import Crew, crew_of
 from plimsoll.commands.soundings.patience import side_by_side
 from plimsoll.errors import PlimsollError
 from plimsoll.settings import Settings
+from plimsoll.transport import Redis
 
 WHOLE_SECONDS = 9.0
 """For everything but the workers' ports."""
@@ -86,5 +87,5 @@ def sound(settings: Settings, api: str | None = None, *, thoroughly: bool = Fals
 
 def _of_redis(settings: Settings, ask: Callable[[Any], T]) -> T:
     """Ask on a connection of its own."""
-    with store.reaching(settings.redis_url), redis_client(settings, store.ANSWER_SECONDS) as client:
+    with store.reaching(Redis.of(settings)), redis_client(settings, store.ANSWER_SECONDS) as client:
         return ask(client)

@@ -109,7 +109,7 @@ def test_a_redis_that_evicts_is_named_and_so_is_what_its_user_may_not(broker_add
         assert "PUBLISH (the user may not)" in found["redis rights"].found
         assert client.dbsize() == 0  # looking left nothing behind
         wrong = examined(broker_address, store.url.replace("redis://", "redis://reader:wrong@"))
-    assert "refuses the name or password of REDIS_URL" in wrong["redis"].found
+    assert "correct the name and the password in REDIS_URL" in wrong["redis"].found
     assert "wrong@" not in str(wrong)
 
 
