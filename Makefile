@@ -47,7 +47,7 @@ topics: ## Create the topics that are missing on KAFKA_BROKERS, and list all fiv
 up: ## Build the image and start Kafka, the topics, Redis, engine and API; PROFILES adds more
 	docker compose $(PROFILES:%=--profile %) up --build --detach
 
-up-all: ## The same, with a producer, Kafka UI, Redis Insight, Prometheus and Grafana
+up-all: ## The same, with a producer, Kafka UI, Redis Insight, Prometheus, Alertmanager, Grafana
 	docker compose $(ALL_PROFILES:%=--profile %) up --build --detach
 
 down: ## Remove the containers; the volumes stay

@@ -152,7 +152,7 @@ def test_the_core_starts_by_itself_and_the_rest_by_profile() -> None:
     assert by_profile == {
         "core": {"kafka", "redis", "topics", "engine", "api"},
         "load": {"producer"},
-        "observability": {"kafka-ui", "redisinsight", "prometheus", "grafana"},
+        "observability": {"kafka-ui", "redisinsight", "prometheus", "alertmanager", "grafana"},
     }
     # A core that waited for a profile would not start without it.
     for name in by_profile["core"]:

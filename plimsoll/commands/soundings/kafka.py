@@ -145,10 +145,8 @@ def _thorough(client: Client, reading: KafkaReading) -> KafkaReading:
 def _configs(client: Client, names: Sequence[str]) -> dict[str, dict[str, str]]:
     asked = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     answers = client.describe_configs(asked, request_timeout=ANSWER_SECONDS) if asked else {}
-    told = {resource.name: _answer(client, answer).values() for resource, answer in answers.items()}
-    return {
-        name: {each.name: each.value for each in entries if each.value is not None} for name, entries in told.items()
-    }
+    entries = {resource.name: _answer(client, answer).values() for resource, answer in answers.items()}
+    return {name: {each.name: each.value for each in told if each.value is not None} for name, told in entries.items()}
 
 
 def _offsets(client: Client, where: Sequence[TopicPartition], spec: OffsetSpec) -> dict[int, int]:
