@@ -38,7 +38,7 @@ from engine.window import Window
 from plimsoll import topics
 from plimsoll.errors import Reason, Unavailable
 from plimsoll.messages import DeadLetter, encode
-from plimsoll.transport import Kafka
+from plimsoll.transport import Heard, Kafka
 
 NOW_NS = 1_600_000_000 * 10**9
 GOOD = b'{"id":"p-1","advisor_id":"a","positions":[{"symbol":"AAPL","quantity":1}]}'
@@ -372,7 +372,8 @@ class Compacted:
 
 def test_where_compaction_took_the_last_records_what_lies_beyond_ends_the_reading_and_is_not_taken() -> None:
     offsets: list[int] = []
-    log = Log("brokers", Compacted([0, 2, 7, 8]), 0.3)  # type: ignore[arg-type]
+    kafka = Kafka("brokers")
+    log = Log(kafka, Compacted([0, 2, 7, 8]), 0.3, Heard(kafka))  # type: ignore[arg-type]
     log.read({(UPDATES, 3): range(5)}, lambda message: offsets.append(message.offset()), nothing)
     assert offsets == [0, 2]
 
