@@ -156,6 +156,7 @@ class Publisher:
         try:
             async with asyncio.timeout(PROBE_SECONDS):
                 await self._producer.client.fetch_all_metadata()
+            self._note(None)
             self.connected = True
         except _AWAY as error:
             self.connected = False

@@ -264,7 +264,10 @@ class Redis:
     def said(self, error: BaseException) -> str:
         """An error of a store that is away, and what may be meant where it hung up or kept silent."""
         text = str(error)
-        if not self.encrypted and ("closed by server" in text or "reset by peer" in text):
+        hung_up = any(words in text for words in ("closed by server", "reset by peer", "Broken pipe", "EOF occurred"))
+        if hung_up and self.encrypted and not self.files.certificate:
+            return f"{text} (where it asks for a certificate, PLIMSOLL_REDIS_CERTIFICATE has to name ours)"
+        if hung_up and not self.encrypted:
             return f"{text} (where this port speaks TLS, REDIS_URL has to begin with rediss://)"
         if self.encrypted and text.startswith("Timeout connecting"):
             return f"{text} (where this port speaks no TLS, REDIS_URL has to begin with redis://)"

@@ -277,10 +277,10 @@ def test_a_redis_that_asks_for_a_certificate_takes_ours_and_says_where_there_is_
         nobody = replace(store, files=Files(ca=store.files.ca)).as_user("engine")
         with connect(nobody, 5.0) as client, pytest.raises(redis.ConnectionError) as failed:
             client.ping()
+    # It says why and hangs up, and of the two we may only meet the second.
     refused = nobody.refusal(failed.value)
-    assert refused is not None, failed.value
-    assert refused.what == "our certificate is not taken"
-    assert "PLIMSOLL_REDIS_CERTIFICATE" in str(refused)
+    assert refused is None or refused.what == "our certificate is not taken"
+    assert "PLIMSOLL_REDIS_CERTIFICATE" in str(refused or nobody.said(failed.value))
 
 
 # --- Kafka ------------------------------------------------------------------------------------------------------------
