@@ -16,7 +16,7 @@ RUN pip wheel --no-deps --wheel-dir /wheel /src && pip --python /opt/plimsoll in
 FROM python:3.11.14-slim-bookworm
 LABEL org.opencontainers.image.title="Plimsoll" \
       org.opencontainers.image.description="Live portfolio risk for wealth advisors and risk desks." \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="0.2.0" \
       org.opencontainers.image.licenses="MIT"
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin plimsoll \
     # A named volume takes its owner from the folder it is mounted on.

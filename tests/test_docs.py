@@ -105,10 +105,13 @@ def test_a_decision_says_the_situation_the_choice_and_the_cost(path: Path) -> No
 
 def test_the_settings_table_is_the_one_in_the_code() -> None:
     rows = [f"| `{each.key}` | `{each.default}` | {each.about} |" for each in documented()]
-    table = "\n".join(["| key | default | |", "| --- | --- | --- |", *rows])
     found = re.search(r"<!-- settings:.*?-->\n(.*?)\n<!-- end of settings -->", text_of(README), re.DOTALL)
     assert found is not None
-    assert found[1] == table
+    shown = found[1].splitlines()
+    assert shown[:2] == ["| key | default | |", "| --- | --- | --- |"]
+    # Some of them, as they stand in the code and in its order; tests/docs/test_reference.py holds the page of all.
+    assert len(shown) > 10
+    assert shown[2:] == [row for row in rows if row in shown[2:]]
 
 
 def test_the_example_of_a_dotenv_holds_every_setting_its_sentence_and_its_default() -> None:
