@@ -159,6 +159,7 @@ def _redis_url(text: str) -> str:
 
 
 def _security(text: str) -> str:
+    """One of PLAINTEXT, SSL and SASL_SSL."""
     if text == "SASL_PLAINTEXT":
         raise ValueError(
             "SASL_PLAINTEXT sends what passwords are found out by without encryption, and a broker on this machine may "
@@ -168,6 +169,7 @@ def _security(text: str) -> str:
 
 
 def _word(text: str) -> str:
+    """One line of text."""
     if not text.isprintable():
         raise ValueError("it holds a line break or another character that cannot be printed")
     return text

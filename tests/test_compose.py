@@ -191,7 +191,7 @@ def test_every_volume_is_named_and_used_once() -> None:
 
 def test_what_is_mounted_from_the_checkout_is_there_and_cannot_be_written() -> None:
     mounts = [volume for service in SERVICES.values() for volume in service.get("volumes", ()) if volume[0] == "."]
-    assert len(mounts) == 4
+    assert len(mounts) == 5
     for mount in mounts:
         source, _target, mode = mount.split(":")
         assert mode == "ro"

@@ -21,7 +21,7 @@ from proxy import FaultProxy
 
 from embedded.broker import EmbeddedBroker
 from embedded.child import Child, _descendants
-from embedded.demo import Demo, environment, programs
+from embedded.demo import Demo, environment, programs, servers
 from embedded.store import EmbeddedStore, free_port
 
 T = TypeVar("T")
@@ -87,9 +87,8 @@ class LiveSystem:
         with ExitStack() as stack:
             broker = stack.enter_context(EmbeddedBroker.start())
             store = stack.enter_context(EmbeddedStore.start(self._directory))
-            self._environ = environment(
-                {**os.environ, **self._settings}, broker.address, store.url, benchmark=self._demo.benchmark
-            )
+            reached = servers(self._demo, broker.address, store.url)
+            self._environ = environment({**os.environ, **self._settings}, reached, benchmark=self._demo.benchmark)
             stack.callback(self._start("producer").stop)
             self._engine = self._start("engine")
             stack.callback(self._engine.stop)

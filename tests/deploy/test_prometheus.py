@@ -72,7 +72,7 @@ def test_what_is_scraped_is_where_the_programs_listen() -> None:
     workers = int(compose["engine"]["command"][compose["engine"]["command"].index("--workers") + 1])
     first = Settings().health_port
     assert targets(jobs["plimsoll-engine"]) == [f"127.0.0.1:{first + index}" for index in range(workers)]
-    assert compose["engine"]["ports"] == [f"127.0.0.1:{first}-{first + workers - 1}:{first}-{first + workers - 1}"]
+    assert compose["engine"]["ports"] == [f"127.0.0.1:{first + index}:{first + index}" for index in range(workers)]
     port = compose["api"]["command"][compose["api"]["command"].index("--port") + 1]
     assert targets(jobs["plimsoll-api"]) == [f"127.0.0.1:{port}"]
 

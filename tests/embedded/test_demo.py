@@ -121,7 +121,7 @@ def test_files_of_one_s_own_settle_what_was_left_open(own: dict[str, Path]) -> N
     assert "--num-portfolios" not in told
     for flag, value in (("--prices", own["prices"]), ("--positions", own["positions"]), ("--from", "2026-03-03")):
         assert told[told.index(flag) + 1] == str(value)
-    assert environment({}, "k:1", "redis://r", benchmark=settled.benchmark)["PLIMSOLL_BENCHMARK"] == "none"
+    assert environment({}, HERE, benchmark=settled.benchmark)["PLIMSOLL_BENCHMARK"] == "none"
 
 
 def test_a_benchmark_is_one_of_one_s_own_columns(own: dict[str, Path]) -> None:

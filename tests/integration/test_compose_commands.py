@@ -247,7 +247,7 @@ def test_the_producers_portfolios_get_their_risk_through_the_api(outside: Outsid
 def test_the_store_is_as_the_compose_file_says(outside: Outside) -> None:
     with redis.Redis.from_url(outside.swaps["redis://redis:6379"], decode_responses=True) as client:
         told = {key: client.config_get(key)[key] for key in ("maxmemory", "maxmemory-policy", "appendonly")}
-    assert told == {"maxmemory": str(2**30), "maxmemory-policy": "noeviction", "appendonly": "yes"}
+    assert told == {"maxmemory": str(2 * 2**30), "maxmemory-policy": "noeviction", "appendonly": "yes"}
 
 
 def test_sigterm_ends_each_within_its_grace_period(outside: Outside) -> None:

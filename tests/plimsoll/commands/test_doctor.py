@@ -26,7 +26,7 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from embedded.broker import EmbeddedBroker
 from embedded.store import EmbeddedStore, free_port
-from engine.topics import client_of
+from engine.topics import Client
 from plimsoll import keys, topics
 from plimsoll.commands.doctor import examine
 from plimsoll.commands.findings import Finding
@@ -36,6 +36,7 @@ from plimsoll.errors import BadSetting
 from plimsoll.messages import MarketClose, PortfolioUpdate, Position, encode
 from plimsoll.settings import load
 from plimsoll.topics import Topic
+from plimsoll.transport import Kafka
 
 COMMAND = [sys.executable, "-m", "plimsoll.cli"]
 
@@ -161,7 +162,7 @@ def test_a_topic_of_a_real_kafka_that_forgets_is_named_and_its_letters_are_count
     assert client.flush(20) == 0
     forgets = ConfigEntry("cleanup.policy", "delete", incremental_operation=AlterConfigOpType.SET)
     changed = ConfigResource(ResourceType.TOPIC, topics.PORTFOLIO_UPDATES.name, incremental_configs=[forgets])
-    admin = client_of(real_broker)  # an answer never comes once its client is gone
+    admin = Client(Kafka(real_broker))  # an answer never comes once its client is gone
     for done in admin.incremental_alter_configs([changed]).values():
         done.result(20)
 
