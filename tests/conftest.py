@@ -16,13 +16,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import hypothesis
 import pytest
 import redis
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from typing_extensions import override
+from xdist.scheduler import LoadScopeScheduling
 
 from embedded.broker import EmbeddedBroker
 from embedded.child import Child
@@ -31,10 +34,43 @@ from plimsoll import topics
 
 T = TypeVar("T")
 
+_TOGETHER = ("pages", "clients")
+"""Folders whose tests share one running system, which is a burden for as long as it runs."""
+_LONG = ("pages", "faults", "clients", "integration", "release", "deploy", "test_benchmarks.py")
+"""What takes longest, in such an order that browsers run beside what mostly waits."""
+
 _OUTSIDE = pytest.StashKey[Mapping[str, str]]()
 _DATABASES = 16
 _NO_FAILURE = (None, 0, -signal.SIGINT, -signal.SIGTERM, -signal.SIGKILL)
 """Exit codes of a process that runs, has done its work, or was ended from outside: by the test."""
+
+
+# A machine that stalls for a moment is no finding; what an example computes is.
+hypothesis.settings.register_profile("plimsoll", deadline=None)
+hypothesis.settings.load_profile("plimsoll")
+
+
+class _Groups(LoadScopeScheduling):
+    """For several processes (`-n 2 --dist loadgroup --no-loadscope-reorder`): what stays together in one of them."""
+
+    @override
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0]).relative_to("tests")
+        return path.parts[0] if path.parts[0] in _TOGETHER else str(path)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
+    """A file's tests stay together with what they share, and so do those of some folders."""
+    return _Groups(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what takes long first, so that no process is left with it at the end."""
+    items.sort(key=lambda item: _place(item.path.relative_to(Path(__file__).parent).parts[0]))
+
+
+def _place(name: str) -> int:
+    return _LONG.index(name) if name in _LONG else len(_LONG)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -52,6 +52,7 @@ NO_SETTINGS = {
     "REQUIRE_CHROMIUM": "tests/pages/conftest.py",
     "REQUIRE_PROMETHEUS": "tests/deploy/conftest.py",
     "REQUIRE_KUSTOMIZE": "tests/deploy/test_kubernetes.py",
+    "EVERY_PYTHON": "tests/release/test_installed.py",
     "PLIMSOLL_TOKEN": "examples/python/at_risk.py",
     "SASL_SSL": "plimsoll/settings.py",
     "SASL_PLAINTEXT": "plimsoll/settings.py",

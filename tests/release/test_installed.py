@@ -1,6 +1,7 @@
 """What is given away: the wheel is whole, the source distribution makes the same one, and pip alone makes it run.
 
-It runs on each Python that we support and that is found here; pip is the only installer.
+It runs on the Python at hand, and with EVERY_PYTHON=1 on each that we support and that is found here, as it is before a
+release. pip is the only installer.
 
 One build serves all of these: the first stage of the Dockerfile, carried out once.
 """
@@ -55,7 +56,7 @@ def wheel(built: Built) -> Iterator[zipfile.ZipFile]:
 def installed(built: Built) -> dict[str, Path]:
     """By version of Python, an environment that pip alone made: the image's, and another with nothing but the wheel."""
     found = {HERE: built.environment}
-    for version in PYTHONS:
+    for version in PYTHONS if os.environ.get("EVERY_PYTHON") == "1" else ():
         if version != HERE and (python := find_python(version)):
             found[version] = built.root / f"python-{version}"
             install(built, python, found[version])
