@@ -47,6 +47,7 @@ def _text(text: str) -> str:
 
 
 def _symbol_or_none(text: str) -> str | None:
+    """A symbol, or none."""
     return None if text == "none" else _text(text)
 
 

@@ -87,7 +87,8 @@ def reaching(store: Redis) -> Iterator[None]:
         # Its text may quote what was taken for the port, and that may be a piece of a password.
         raise Unavailable("Redis", "REDIS_URL is not of the form redis://user:password@host:6379/0") from None
     except (redis.RedisError, OSError) as error:
-        why = f"{place(store.url)}: {store.said(error).rstrip('.')}"
+        slow = f"no answer within {ANSWER_SECONDS:g} s: " if isinstance(error, redis.TimeoutError) else ""
+        why = f"{place(store.url)}: {slow}{store.said(error).rstrip('.')}"
         raise store.refusal(error) or Unavailable("Redis", why) from None
 
 
