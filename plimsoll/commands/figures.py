@@ -7,7 +7,7 @@ reading, and what nobody tells is None, never zero.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from plimsoll import topics
@@ -19,6 +19,7 @@ from plimsoll.messages import Heartbeat
 _RECORDS = "plimsoll_engine_records_total"
 _TICK_TO_PUBLISH = "plimsoll_engine_tick_to_publish_seconds_bucket"
 _LAG = "plimsoll_engine_lag_records"
+_AWAITED = "plimsoll_engine_awaited"
 _SOCKETS = "plimsoll_api_sockets_open"
 _SUBSCRIPTIONS = "plimsoll_api_subscriptions_open"
 _MESSAGES = "plimsoll_api_messages_sent_total"
@@ -66,9 +67,7 @@ def figures(before: Reading | None, now: Reading) -> Figures:
         sockets=None if api is None else int(_sum(api, _SOCKETS)),
         subscriptions=None if api is None else int(_sum(api, _SUBSCRIPTIONS)),
         messages=_api_rate(before, now),
-        awaited=sorted(
-            {each.labels["dependency"] for some in samples.values() for each in some if each.name.endswith("_awaited")}
-        ),
+        awaited=sorted({each for some in samples.values() for each in _awaited(some)}),
     )
 
 
@@ -91,6 +90,11 @@ def quantile(buckets: Mapping[float, float], share: float) -> float | None:
             return low + (bound - low) * ((wanted - below) / inside if inside else 1.0)
         low, below = bound, buckets[bound]
     return math.inf
+
+
+def _awaited(samples: Iterable[Sample]) -> Iterator[str]:
+    # Each dependency is shown from the start, with 0 while nobody waits for it.
+    return (each.labels["dependency"] for each in samples if each.name == _AWAITED and each.value)
 
 
 # --- workers ----------------------------------------------------------------------------------------------------------

@@ -93,7 +93,10 @@ def test_latencies_are_of_what_came_between_the_readings(beat: Beat, now_ns: int
 
 
 def test_what_is_awaited_is_named_once(beat: Beat, now_ns: int) -> None:
-    waits = [Sample("plimsoll_engine_awaited", {"worker": "0/1", "dependency": "Kafka"}, 1.0)]
+    waits = [
+        Sample("plimsoll_engine_awaited", {"worker": "0/1", "dependency": "Kafka"}, 1.0),
+        Sample("plimsoll_engine_awaited", {"worker": "0/1", "dependency": "Redis"}, 0.0),
+    ]
     assert figures(None, reading(1.0, [beat(0, 2), beat(1, 2)], {0: waits, 1: waits}, now_ns)).awaited == ["Kafka"]
 
 
