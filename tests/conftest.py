@@ -59,6 +59,7 @@ class _Groups(LoadScopeScheduling):
         return path.parts[0] if path.parts[0] in _TOGETHER else str(path)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling | None:
     """A file's tests stay together with what they share, and so do those of some folders."""
     return _Groups(config, log) if config.getoption("dist") == "loadgroup" else None
