@@ -8,25 +8,14 @@ from typing import Annotated
 
 import typer
 
+from plimsoll.commands.options import OwnPositions, OwnPrices, refuse_beside_positions
 from plimsoll.messages import SESSION_SECONDS_MAX
 
 
 def demo(
     *,
-    prices: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Your own closes, CSV or Parquet as `plimsoll risk` reads them. Repeatable.",
-            show_default="20 US stocks and the S&P 500",
-        ),
-    ] = None,
-    positions: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE", help="Your own portfolios, as `plimsoll risk` reads them.", show_default="invented ones"
-        ),
-    ] = None,
+    prices: OwnPrices = None,
+    positions: OwnPositions = None,
     benchmark: Annotated[
         str | None,
         typer.Option(
@@ -78,9 +67,8 @@ def demo(
     from embedded import supervisor  # noqa: PLC0415
     from embedded.demo import Demo  # noqa: PLC0415
 
-    for flag, given in (("--portfolios", portfolios), ("--advisors", advisors)):
-        if positions is not None and given is not None:
-            raise typer.BadParameter("both are those of --positions; leave it out", param_hint=f"'{flag}'")
+    if positions is not None:
+        refuse_beside_positions(portfolios=portfolios, advisors=advisors)
     chosen = Demo(
         portfolios=portfolios or 1000,
         advisors=advisors or 50,

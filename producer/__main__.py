@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from plimsoll import logs, settings, topics
+from plimsoll.commands.options import OwnPositions, OwnPrices, refuse_beside_positions
 from plimsoll.errors import BadSetting, PlimsollError
 from plimsoll.messages import SESSION_SECONDS_MAX
 from plimsoll.reports import streamed
 from plimsoll.transport import Kafka
-from producer.chosen import chosen
+from producer.chosen import Chosen, chosen
 from producer.market import Replay
 from producer.portfolios import Firm, Stated
 from producer.progress import Progress
@@ -94,22 +95,8 @@ def _date(value: str | None) -> str | None:
 def generate(
     *,
     mode: Annotated[Mode, typer.Option(help="Go on for ever, or send so many messages and end.")] = Mode.CONTINUOUS,
-    prices: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="FILE",
-            help="Your own closes, CSV or Parquet as `plimsoll risk` reads them. Repeatable.",
-            show_default="20 US stocks and the S&P 500",
-        ),
-    ] = None,
-    positions: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Your own portfolios, as `plimsoll risk` reads them: stated once and not traded.",
-            show_default="invented ones",
-        ),
-    ] = None,
+    prices: OwnPrices = None,
+    positions: OwnPositions = None,
     num_portfolios: Annotated[
         int | None, typer.Option(min=1, max=1_000_000, help="Portfolios of the invented firm.", show_default="100")
     ] = None,
@@ -166,7 +153,7 @@ def generate(
     if mode is Mode.BATCH and duration is not None:
         raise typer.BadParameter("a batch ends by itself; leave it out", param_hint="'--duration'")
     if positions is not None:
-        _refuse_beside_positions(num_portfolios=num_portfolios, updates_per_portfolio=updates_per_portfolio)
+        refuse_beside_positions(num_portfolios=num_portfolios, updates_per_portfolio=updates_per_portfolio)
     told = _settings(broker)
     try:
         # A batch plays nothing, so of somebody's own prices it publishes all.
@@ -185,11 +172,7 @@ def generate(
             duration,
         )
         logs.configure(told.log_level)
-        for sentence in played.warnings:
-            _log.warning("%s", sentence)
-        if history is not None and task.history < history:
-            opens_at = market.sessions[first] if first < len(market.sessions) else "the end"
-            _log.warning("only %d sessions lie before %s, publishing those", first, opens_at)
+        _warn(played, history)
         raise typer.Exit(asyncio.run(_until_stopped(task, told)))
     except BadSetting as error:
         raise typer.BadParameter(error.detail, param_hint=f"'{error.key}'") from None
@@ -198,11 +181,14 @@ def generate(
         raise typer.Exit(1) from None
 
 
-def _refuse_beside_positions(**given: float | None) -> None:
-    for name, value in given.items():
-        if value is not None:
-            flag = f"'--{name.replace('_', '-')}'"
-            raise typer.BadParameter("the portfolios are those of --positions; leave it out", param_hint=flag)
+def _warn(played: Chosen, history: int | None) -> None:
+    """Say what the files leave out, and where there is less history than was asked for."""
+    for sentence in played.warnings:
+        _log.warning("%s", sentence)
+    if history is not None and played.first < history:
+        sessions = played.market.sessions
+        opens_at = sessions[played.first] if played.first < len(sessions) else "the end"
+        _log.warning("only %d sessions lie before %s, publishing those", played.first, opens_at)
 
 
 def _pace(session_seconds: float, market_interval: float, ticks_per_second: float | None, symbols: int) -> Pace:

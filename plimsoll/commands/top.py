@@ -171,7 +171,7 @@ class _Asked:
     def _look(self) -> None:
         try:
             self._answer = self._watch.look()
-        except Exception as error:
+        except Exception as error:  # whatever it is, it is raised where the reading is asked for
             self._failure = error
 
     @property
