@@ -4,7 +4,8 @@ Value at risk is that of the evening before: the scenarios known then, at the cl
 positions made from that close to this one. The positions are those held at the close that ends the session, on both
 sides, so a trade within the session judges neither the model nor the trader (the "hypothetical" P&L of Basel, MAR32).
 
-A portfolio is judged from the first close after it was stated. Counts are for ever; the sessions themselves are kept as
+A portfolio is judged from the first close after it was stated, and not by a close that was sent before its newest
+statement: what it held then is in no log any more. Counts are for ever; the sessions themselves are kept as
 two bits each, the newest 256, in the book's own rows.
 """
 
@@ -25,9 +26,15 @@ _JUDGED = ("judged", "judged_from", "judged_to", "exceptions_95", "exceptions_99
 _EPOCH = np.datetime64("1970-01-01")
 
 
-def judge(book: Book, closed: ClosedSession, choice: Choice) -> None:
-    """Count the exceptions of one session, for every portfolio there is."""
+def held_through(book: Book, closed_ms: int) -> NDArray[np.int64]:
+    """The rows that a close of that time judges: those whose positions were stated before it."""
     rows = book.open_rows()
+    return rows[book.rows["record_time_ms"][rows] <= closed_ms]
+
+
+def judge(book: Book, closed: ClosedSession, choice: Choice) -> None:
+    """Count the exceptions of one session, for every portfolio that was held through it."""
+    rows = held_through(book, closed.closed_ms)
     if not len(rows):
         return
     positions = book.positions(rows)

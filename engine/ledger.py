@@ -158,7 +158,7 @@ class Ledger:
             close = messages.decode_market_close(record.key, record.value)
             for symbol in close.closes:
                 admit(self.book.symbols, symbol, f"closes.{symbol}")
-            self.marks.close(close)
+            self.marks.close(close, record.time_ms)
         return True
 
     def _apply_portfolio(self, record: Record, now_ns: int) -> bool:

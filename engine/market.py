@@ -10,8 +10,7 @@ ended: a symbol that traded through the crisis of 2008 repeats its own fall.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,13 +35,15 @@ Sectors = Mapping[int, str]
 class ClosedSession(NamedTuple):
     """A session that can be judged: what was known before it, and what it brought.
 
-    market  as before the session: its marks are the previous closes, its scenarios those known then
-    move    (symbol,) change of price over the session; NaN where a close is missing
+    market     as before the session: its marks are the previous closes, its scenarios those known then
+    move       (symbol,) change of price over the session; NaN where a close is missing
+    closed_ms  when its close was written to Kafka: whoever was stated later was not held through it
     """
 
     session: str
     market: Market
     move: NDArray[np.float64]
+    closed_ms: int = 0
 
 
 class Marks:
@@ -61,6 +62,8 @@ class Marks:
         self.ticks: dict[str, MarketTick] = {}
         self.closes: dict[str, NDArray[np.float64]] = {}
         """Session to (closed symbol,) closes, by the numbers there were then; NaN where there is none."""
+        self.closed_ms: dict[str, int] = {}
+        """Session to when its close was first written to Kafka, as far as this log still says so."""
         self.closed = Names()
         """The symbols that ever closed, numbered apart: a made-up symbol of some position costs no column of closes."""
         self.at_stress: dict[str, dict[str, float]] = {}
@@ -89,8 +92,12 @@ class Marks:
         self.time_ns[symbol] = event_time_ns
         self.ticks[tick.symbol] = tick
 
-    def close(self, close: MarketClose) -> None:
-        """Add a session, or correct one; only those that a scenario set is made of are kept."""
+    def close(self, close: MarketClose, time_ms: int = 0) -> None:
+        """Add a session, or correct one; only those that a scenario set is made of are kept.
+
+        time_ms  when the record was written to Kafka
+        """
+        self.closed_ms[close.session] = min(time_ms, self.closed_ms.get(close.session, time_ms))
         numbers = [self.closed.number(symbol) for symbol in close.closes]
         row = np.full(len(self.closed), np.nan)
         row[numbers] = list(close.closes.values())
@@ -170,17 +177,22 @@ class Marks:
         self._market = None
         return True
 
-    def sessions_after(self, session: str) -> Iterator[ClosedSession]:
-        """The sessions that closed after this one and can be judged, oldest first."""
-        sessions = sorted(self.closes)
-        for before, after in pairwise(sessions):
-            if after <= session:
-                continue
-            known = self._set_after(before)
-            if known is not None:
-                earlier, later = self._closes_of(before), self._closes_of(after)
-                market = self._derive(known, {}, np.where(np.isnan(later), np.nan, earlier), earlier)
-                yield ClosedSession(after, market, later - earlier)
+    def sessions_after(self, session: str) -> list[str]:
+        """The sessions that closed after this one, oldest first, but for one before which none is held."""
+        return [each for each in sorted(self.closes)[1:] if each > session]
+
+    def closed_session(self, session: str) -> ClosedSession | None:
+        """What a session is judged by; None where no scenario set was in force before it.
+
+        It takes some milliseconds: the set of the evening before is built again.
+        """
+        before = max(each for each in self.closes if each < session)
+        known = self._set_after(before)
+        if known is None:
+            return None
+        earlier, later = self._closes_of(before), self._closes_of(session)
+        market = self._derive(known, {}, np.where(np.isnan(later), np.nan, earlier), earlier)
+        return ClosedSession(session, market, later - earlier, self.closed_ms[session])
 
     def take_moved(self) -> NDArray[np.float64]:
         """(symbol,) by how much each price moved since last asked, ups and downs added; a first price by itself."""
@@ -274,7 +286,7 @@ class Marks:
 
     def _forget_old_sessions(self) -> None:
         for session in sorted(self.closes)[: -self._sessions_kept]:
-            del self.closes[session]
+            del self.closes[session], self.closed_ms[session]
 
     def _grow(self) -> None:
         """Keep the arrays at least as long as the list of symbols."""

@@ -33,7 +33,7 @@ from bytewax.operators import StatefulBatchLogic
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from engine.backtest import judge
+from engine.backtest import held_through, judge
 from engine.census import census
 from engine.dealing import worker_name
 from engine.ledger import Ledger, Record
@@ -66,6 +66,8 @@ TOUCH_SHARE = 20
 """A pass over all positions costs a twentieth of the time at most."""
 SUM_NS = BEAT_NS // 4
 """Sums of advisors go out in parts, so that no window waits for all of them."""
+JUDGING_SECONDS = 0.05
+"""For the live backtest in one window: a session of ten thousand portfolios takes a third of it."""
 CENSUS_BEATS = 5
 """A census passes over the book once: at every fifth beat it costs what one window of a hundred does at the most."""
 ADVISORS_PER_SECOND_MAX = 100
@@ -143,6 +145,7 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         self._ended_ns, self._since_ns, self._took_ns, self._latest_ns = 0, 0, 0, 0
         self._beats = 0
         self._summed_ns = 0
+        self._to_judge: list[str] = []
         self._waiting = False
         self._touched_ns, self._touch_took_ns = 0, 0
         self._offered_ns, self._offer_from, self._offer_due = 0, 0, 0.0
@@ -285,10 +288,11 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         rolled = marks.roll()
         if rolled is not None:
             log.info("scenario set %s: %d scenarios", rolled.scenario_set_id, rolled.observations)
-            self._judge()
         elif marks.scenario_set is None and marks.why_no_scenarios != self._why_said:
             self._why_said = marks.why_no_scenarios
             log.warning("nothing can be valued yet: %s", self._why_said)
+        if rolled is not None or self._to_judge:
+            self._judge()
         corrected = again and marks.reconsider_proxies(book.sectors)
         self._ledger.corrections += corrected
         if rolled is not None or corrected:
@@ -316,12 +320,24 @@ class Revaluation(StatefulBatchLogic[Poll, Window, RecoveryState]):
         return not self._waiting or now_ns - self._touched_ns >= TOUCH_SHARE * self._touch_took_ns
 
     def _judge(self) -> None:
-        """Count the exceptions of each session that closed since the last one counted; of none at the very start."""
-        ledger = self._ledger
-        newest = ledger.marks.last_session or ""
-        for closed in ledger.marks.sessions_after(ledger.judged_to or newest):
-            judge(ledger.book, closed, self._choice)
-        ledger.judged_to = max(ledger.judged_to, newest)
+        """Count the exceptions of the sessions that closed since the last one counted; of none at the very start.
+
+        As many as there is time for: who comes back after a year has one to count in each window, and lives meanwhile.
+        """
+        ledger, began = self._ledger, time.perf_counter()
+        marks = ledger.marks
+        ledger.judged_to = ledger.judged_to or marks.last_session or ""
+        self._to_judge = marks.sessions_after(ledger.judged_to)
+        while self._to_judge:
+            session = self._to_judge.pop(0)
+            # Without a portfolio to judge, the set of the evening before is not worth its making.
+            if len(held_through(ledger.book, marks.closed_ms[session])):
+                closed = marks.closed_session(session)
+                if closed is not None:
+                    judge(ledger.book, closed, self._choice)
+            ledger.judged_to = session
+            if time.perf_counter() - began > JUDGING_SECONDS:
+                return
 
     def _scale(self, market: Market) -> FloatArray | None:
         return live_scale(market, self._settings.decay) if self._settings.live_volatility else None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from engine.backtest import backtest_record, judge
 from engine.columns import RECENT_SESSIONS_MAX
@@ -23,10 +24,11 @@ HELD = {"AAPL": 100.0, "XOM": -50.0, "JNJ": 200.0}
 def judged(ledger: Ledger, after: str) -> list[str]:
     """Judge what closed after a session; the sessions judged."""
     ledger.marks.roll()
-    told = []
-    for closed in ledger.marks.sessions_after(after):
+    told = ledger.marks.sessions_after(after)
+    for session in told:
+        closed = ledger.marks.closed_session(session)
+        assert closed is not None
         judge(ledger.book, closed, Choice())
-        told.append(closed.session)
     return told
 
 
@@ -94,6 +96,29 @@ def test_a_portfolio_is_judged_from_the_first_close_after_it_was_stated(
     assert (record.sessions, record.first_session) == (1, following[1][0])
 
 
+def test_a_close_does_not_judge_what_was_stated_after_it_was_sent(
+    ledger_before_the_crash: tuple[Ledger, Sessions], take: Take, feed: Any
+) -> None:
+    """Both may be read in one window; what the portfolio held at the close is in no log any more."""
+    ledger, following = ledger_before_the_crash
+    at_the_close = replace(feed.close(*following[0]), time_ms=1_000)
+    take([at_the_close, replace(feed.portfolio("cash", HELD), time_ms=1_001)])
+    judged(ledger, "2020-02-21")
+    assert backtest_record(ledger.book, ledger.book.row_of["cash"]) is None
+    assert backtest_record(ledger.book, ledger.book.row_of["p"]) is not None
+
+
+def test_a_close_that_is_corrected_judges_whom_the_first_one_did(
+    ledger_before_the_crash: tuple[Ledger, Sessions], take: Take, feed: Any
+) -> None:
+    ledger, following = ledger_before_the_crash
+    session, closes = following[0]
+    first, later = (replace(feed.close(session, closes), time_ms=each) for each in (1_000, 9_000))
+    take([first, replace(feed.portfolio("late", HELD), time_ms=5_000), later])
+    judged(ledger, "2020-02-21")
+    assert backtest_record(ledger.book, ledger.book.row_of["late"]) is None
+
+
 def test_sessions_missed_while_the_engine_was_away_are_judged_when_it_is_back(
     ledger_before_the_crash: tuple[Ledger, Sessions], take: Take, feed: Any
 ) -> None:
@@ -108,6 +133,7 @@ def test_sessions_missed_while_the_engine_was_away_are_judged_when_it_is_back(
 
     back = Ledger.recovered(pickle.loads(saved), "SP500", 500, 0.94)
     back.marks.closed, back.marks.closes = one_at_a_time.marks.closed, dict(one_at_a_time.marks.closes)
+    back.marks.closed_ms = dict(one_at_a_time.marks.closed_ms)
     back.marks._closes_changed = True
     assert judged(back, "2020-02-21") == [session for session, _ in following[:3]]
     for name in ("p", "cash"):
@@ -123,7 +149,8 @@ def test_the_newest_sessions_are_kept_one_by_one_and_the_rest_counted(
     row = ledger.book.row_of["p"]
     take([feed.close(session, closes) for session, closes in sessions[:62]])
     ledger.marks.roll()
-    closed = next(iter(ledger.marks.sessions_after(sessions[60][0])))
+    closed = ledger.marks.closed_session(sessions[61][0])
+    assert closed is not None
     crash = closed._replace(move=-closed.market.mark)
     for number in range(RECENT_SESSIONS_MAX + 5):
         judge(

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+import engine.market
 import engine.window
 from engine.ledger import Record
 from engine.sources import Poll
@@ -100,6 +101,36 @@ def test_a_close_rolls_the_set_and_everyone_is_valued_anew(running: Any, feed: A
     rolled = running([feed.close("2022-12-29", sessions[-1][1])])
     assert {one.scenario_set_id[:10] for one in rolled} == {"2022-12-29"}
     assert len(rolled) == 2
+
+
+def test_who_was_away_for_many_sessions_judges_them_one_window_after_another(
+    revaluation: Revaluation, clock: Clock, feed: Any, history: list[Record], sessions: Sessions, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(engine.window, "JUDGING_SECONDS", 0.0)
+    revaluation.on_batch([Poll([*history, feed.portfolio("p-0", {"AAPL": 1.0})], caught_up=True)])
+    end(revaluation, clock)
+    missed = [feed.close(f"2023-01-0{day}", sessions[-1][1]) for day in (3, 4, 5)]
+    revaluation.on_batch([Poll(missed, caught_up=True)])
+    counted = []
+    for _ in range(4):
+        end(revaluation, clock)
+        state = revaluation.snapshot()
+        counted.append((state["judged_to"], int(state["book"]["rows"]["judged"][0])))
+    assert counted == [("2023-01-03", 1), ("2023-01-04", 2), ("2023-01-05", 3), ("2023-01-05", 3)]
+
+
+def test_history_that_comes_while_nothing_is_held_through_it_costs_no_scenario_sets(
+    revaluation: Revaluation, clock: Clock, feed: Any, history: list[Record], sessions: Sessions, monkeypatch: Any
+) -> None:
+    """Each set of an evening before takes milliseconds: a thousand of them in one window once made a worker hang."""
+    revaluation.on_batch([Poll(history[:400], caught_up=True)])
+    end(revaluation, clock)
+    monkeypatch.setattr(engine.market.Marks, "closed_session", lambda *_: pytest.fail("a session was prepared"))
+    late = msgspec.structs.replace(feed.portfolio("p-0", {"AAPL": 1.0}), time_ms=1)
+    revaluation.on_batch([Poll([*history[400:], late], caught_up=True)])
+    end(revaluation, clock)
+    state = revaluation.snapshot()
+    assert (state["judged_to"], int(state["book"]["rows"]["judged"][0])) == (sessions[-1][0], 0)
 
 
 def test_sequences_never_go_back(running: Any, feed: Any) -> None:
