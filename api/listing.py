@@ -4,8 +4,8 @@ A cursor says where the last row stood, (order, score, id), not how many rows ca
 or move while somebody turns the pages therefore shift nothing: a row that did not move is met exactly once. One that
 moved may be met twice or not at all, as in any live list.
 
-The risk index holds the unrounded score (0 where a portfolio has no number), and the number is floor(score + 0.5). So
-"number >= 70" is "score >= 69.5".
+The risk index holds the score down to the next sixteenth (0 where a portfolio has no number), and the number is
+floor(score + 0.5) of either. So "number >= 70" is "score >= 69.5".
 """
 
 from __future__ import annotations

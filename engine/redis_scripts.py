@@ -46,8 +46,25 @@ if superseded then return redis.error_reply('FENCED ' .. superseded) end
 
 WRITE = f"""{_COMMON}
 local points_max = ARGV[3]
-local strings, by_risk, by_id, advisors, elsewhere = {{}}, {{}}, {{}}, {{}}, {{}}
-local said, order = {{}}, {{}}
+-- One command for many: calling one costs more than what most of them do.
+local sequences, advisors, partitions, ids, names = {{}}, {{}}, {{}}, {{}}, {{}}
+for i = 4, #ARGV, 5 do
+  local n = #ids + 1
+  sequences[n], advisors[n], partitions[n], ids[n] = head_of(ARGV[i])
+  names[n] = '{keys.risk("")}' .. ids[n]
+end
+if #ids == 0 then return {{}} end
+local stored_now = redis.call('MGET', unpack(names))
+local unknown, closed = {{}}, {{}}
+for n, id in ipairs(ids) do
+  if not stored_now[n] then unknown[#unknown + 1] = id end
+end
+if #unknown > 0 then
+  for k, sequence in ipairs(redis.call('HMGET', '{keys.CLOSED}', unpack(unknown))) do closed[unknown[k]] = sequence end
+end
+
+local strings, by_risk, by_id, elsewhere = {{}}, {{}}, {{}}, {{}}
+local said, order, channels = {{}}, {{}}, {{}}
 local function add(list, first, second)
   local count = #list
   list[count + 1] = first
@@ -56,21 +73,24 @@ end
 local function of(advisor)
   local batch = said[advisor]
   if not batch then
-    batch = {{snapshots = {{}}, moved = {{}}, by_risk = {{}}, by_id = {{}}}}
+    batch = {{snapshots = {{}}, by_risk = {{}}}}
     said[advisor] = batch
     order[#order + 1] = advisor
+    channels[#channels + 1] = '{keys.risk_channel("")}' .. advisor
   end
   return batch
 end
-for i = 4, #ARGV, 5 do
+for n, id in ipairs(ids) do
+  local i = 5 * n - 1
   local snapshot, score, positions, judged, minute = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
-  local sequence, advisor, partition, id = head_of(snapshot)
-  local had, advisor_had, partition_had = stored(id)
-  if had and partition ~= partition_had then add(elsewhere, id, tonumber(partition_had)) end
-  local floor = had or redis.call('HGET', '{keys.CLOSED}', id)
+  local sequence, advisor = sequences[n], advisors[n]
+  local had, advisor_had, partition_had
+  if stored_now[n] then had, advisor_had, partition_had = head_of(stored_now[n]) end
+  if had and partitions[n] ~= partition_had then add(elsewhere, id, tonumber(partition_had)) end
+  local floor = had or closed[id]
   if not floor or newer(sequence, floor) then
     local batch = of(advisor)
-    add(strings, '{keys.risk("")}' .. id, snapshot)
+    add(strings, names[n], snapshot)
     add(by_risk, score, id)
     add(batch.by_risk, score, id)
     if positions ~= '' then add(strings, '{keys.portfolio("")}' .. id, positions) end
@@ -78,12 +98,14 @@ for i = 4, #ARGV, 5 do
     if floor and not had then redis.call('HDEL', '{keys.CLOSED}', id) end
     if not had or advisor_had ~= advisor or positions ~= '' then
       add(by_id, 0, id)
+      batch.by_id = batch.by_id or {{}}
       add(batch.by_id, 0, id)
     end
     if advisor_had and advisor_had ~= advisor then
       leave(id, advisor_had)
-      local moved = of(advisor_had).moved
-      moved[#moved + 1] = '{{"portfolio_id":"' .. id .. '","advisor_id":"' .. advisor .. '"}}'
+      local left = of(advisor_had)
+      left.moved = left.moved or {{}}
+      left.moved[#left.moved + 1] = '{{"portfolio_id":"' .. id .. '","advisor_id":"' .. advisor .. '"}}'
     end
     if minute ~= '0' then
       -- A snapshot begins with what history keeps of it. The entry's id is its minute, so a repeated point is refused:
@@ -95,28 +117,28 @@ for i = 4, #ARGV, 5 do
     batch.snapshots[#batch.snapshots + 1] = snapshot
   end
 end
--- One command for many: calling one costs more than what most of them do.
-if #strings > 0 then
-  redis.call('MSET', unpack(strings))
-  redis.call('ZADD', '{keys.by_risk()}', unpack(by_risk))
-end
+if #strings == 0 then return elsewhere end
+
+redis.call('MSET', unpack(strings))
+redis.call('ZADD', '{keys.by_risk()}', unpack(by_risk))
 if #by_id > 0 then redis.call('ZADD', '{keys.by_id()}', unpack(by_id)) end
 local everyone = redis.call('PUBSUB', 'NUMPAT') > 0
-for _, advisor in ipairs(order) do
+local listeners = redis.call('PUBSUB', 'NUMSUB', unpack(channels))
+local joined = {{}}
+for k, advisor in ipairs(order) do
   local batch = said[advisor]
   if #batch.by_risk > 0 then redis.call('ZADD', '{keys.by_risk("")}' .. advisor, unpack(batch.by_risk)) end
-  if #batch.by_id > 0 then
+  if batch.by_id then
     redis.call('ZADD', '{keys.by_id("")}' .. advisor, unpack(batch.by_id))
-    add(advisors, 0, advisor)
+    add(joined, 0, advisor)
   end
-  local channel = '{keys.risk_channel("")}' .. advisor
   -- What nobody listens to is not put together.
-  if everyone or redis.call('PUBSUB', 'NUMSUB', channel)[2] > 0 then
-    local snapshots, moved = table.concat(batch.snapshots, ','), table.concat(batch.moved, ',')
-    redis.call('PUBLISH', channel, '{{"snapshots":[' .. snapshots .. '],"moved":[' .. moved .. ']}}')
+  if everyone or listeners[2 * k] > 0 then
+    local snapshots, moved = table.concat(batch.snapshots, ','), table.concat(batch.moved or {{}}, ',')
+    redis.call('PUBLISH', channels[k], '{{"snapshots":[' .. snapshots .. '],"moved":[' .. moved .. ']}}')
   end
 end
-if #advisors > 0 then redis.call('ZADD', '{keys.ADVISORS}', unpack(advisors)) end
+if #joined > 0 then redis.call('ZADD', '{keys.ADVISORS}', unpack(joined)) end
 return elsewhere
 """
 """ARGV: the worker's token, and its partitions separated by commas, as in every script; history points kept; for each

@@ -28,6 +28,7 @@ from plimsoll.messages import AdvisorPnl, RiskSnapshot, encode, encode_all
 from plimsoll.risk.arrays import FloatArray
 from plimsoll.risk.measures import Choice
 from plimsoll.risk.scenarios import ScenarioSet
+from plimsoll.risk.score import list_score
 from plimsoll.risk.valuation import Market, revalue, scenario_pnl
 
 WATERMARK_DIGITS = 15
@@ -45,6 +46,7 @@ class Publication(Struct, frozen=True, gc=False):
 
     portfolio_id: str
     risk_score: float
+    """As lists are kept in order of; 0 where there is none."""
     snapshot: bytes
     positions: bytes
     """The `PortfolioRecord`; empty where it is unchanged since it was last written."""
@@ -132,7 +134,7 @@ def _published(
         map(
             Publication,
             [book.ids[row] for row in rows.tolist()],
-            np.nan_to_num(risk_score, nan=0.0).tolist(),
+            np.nan_to_num(list_score(risk_score), nan=0.0).tolist(),
             encode_all(snapshots),
             _beside(rows, restated, lambda some: encode_all(book.records(some))),
             _beside(rows, restated | table["rejudged"][rows], lambda some: _judged(book, some)),

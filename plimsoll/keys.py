@@ -56,7 +56,7 @@ def scenario_set(scenario_set_id: str) -> str:
 
 
 def by_risk(advisor_id: str | None = None) -> str:
-    """The sorted set of portfolio ids by risk score: everyone's, or one advisor's."""
+    """The sorted set of portfolio ids by risk score, in sixteenths: everyone's, or one advisor's."""
     return "portfolios:by-risk" if advisor_id is None else f"portfolios:by-risk:{advisor_id}"
 
 

@@ -26,6 +26,9 @@ six-month loss: far more than one price moves it, which only shifts weights, and
 is risky leaves the list.
 """
 
+LIST_STEPS = 16
+"""Steps of a point by which lists are in order. A power of two: their decimals are few, which Redis reads quickly."""
+
 ANCHORS = (
     (0.0, 1.0),
     (1.5, 20.0),
@@ -74,6 +77,15 @@ def risk_number(score: FloatArray) -> FloatArray:
     99, and a list kept in order of score can be cut at a number.
     """
     return np.clip(np.floor(np.asarray(score, np.float64) + 0.5), 1.0, 99.0)
+
+
+def list_score(score: FloatArray) -> FloatArray:
+    """The score that lists are kept in order of: the score, down to the next sixteenth; NaN stays NaN.
+
+    Half points are on that grid, so a list can still be cut at a number. Below a sixteenth a score says nothing, and a
+    list whose scores stand still while prices tick is one that need not be written.
+    """
+    return np.floor(np.asarray(score, np.float64) * LIST_STEPS) / LIST_STEPS
 
 
 def risk_band(number: int) -> RiskBand:

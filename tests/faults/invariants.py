@@ -39,6 +39,7 @@ from reference import ByHand, Expected, Position, Statements, by_hand, by_the_en
 
 from engine.revalue import WATERMARK_RANGE
 from plimsoll import keys, topics
+from plimsoll.risk.score import LIST_STEPS
 from plimsoll.settings import Settings, load
 
 RELATIVE = 1e-6
@@ -405,6 +406,11 @@ def _named(position: Position) -> str:
 # --- I5 ---------------------------------------------------------------------------------------------------------------
 
 
+def _stands_at(listed: float, score: float) -> bool:
+    """Whether a list has a score where it belongs: on its own step, or on the next where it is at the edge of both."""
+    return (listed * LIST_STEPS).is_integer() and -SCORE <= score - listed <= 1 / LIST_STEPS + SCORE
+
+
 def indexes(truth: Truth, store: Store) -> list[str]:
     """I5: what is kept beside the snapshots is what they say."""
     members: dict[str, dict[str, float]] = {keys.by_risk(): {}, keys.by_id(): {}, keys.ADVISORS: {}}
@@ -427,7 +433,7 @@ def indexes(truth: Truth, store: Store) -> list[str]:
         found += [
             f"I5 {key}: {member} stands at {have[member]}, its score is {want[member]}"
             for member in sorted(have.keys() & want.keys())
-            if not math.isclose(have[member], want[member], abs_tol=SCORE)
+            if not _stands_at(have[member], want[member])
         ]
     return [*found, *_positions(truth, store), *_advisors(store), *_market(truth, store)]
 

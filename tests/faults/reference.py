@@ -60,6 +60,7 @@ class Expected:
 
     snapshots: dict[str, dict[str, Any]]
     scores: dict[str, float]
+    """As they are before anything is rounded; 0 where there is none."""
     counted: Counted
     scenario_set_id: str | None
 
@@ -83,20 +84,23 @@ def by_the_engine(log: Log, settings: Settings, now_ns: int) -> Expected:
     counted = Counted(read, dead, ledger.stale)
     if market is None or scenario_set is None:
         return Expected({}, {}, counted, None)
+    rows, choice = book.open_rows(), choice_of(settings)
+    scale = live_scale(market, settings.decay) if settings.live_volatility else None
     made = publications(
         book,
         marks,
         market,
         scenario_set,
-        book.open_rows(),
+        rows,
         market_watermark=ledger.market_watermark,
-        choice=choice_of(settings),
-        scale=live_scale(market, settings.decay) if settings.live_volatility else None,
+        choice=choice,
+        scale=scale,
         now_ns=now_ns,
     )
+    scores = revalue(book.positions(rows), book.rows["cash"][rows], market, choice, scale).risk_score
     return Expected(
         {one.portfolio_id: json.loads(one.snapshot) for one in made},
-        {one.portfolio_id: one.risk_score for one in made},
+        dict(zip((one.portfolio_id for one in made), np.nan_to_num(scores, nan=0.0).tolist(), strict=True)),
         counted,
         scenario_set.scenario_set_id,
     )

@@ -18,6 +18,7 @@ from rig import FENCED, Rig, kill
 from embedded.broker import EmbeddedBroker
 from engine.revalue import WATERMARK_RANGE
 from plimsoll import keys
+from plimsoll.risk.score import LIST_STEPS
 from plimsoll.settings import load as load_settings
 
 OF_THE_MOMENT = {
@@ -55,7 +56,7 @@ def test_two_workers_of_one_machine_and_one_on_each_of_two_say_the_same(
         # Sums of advisors are written in turns, so some may not be there at all yet.
         different = [
             *(one.keys() ^ other.keys()),
-            *(key for key in one.keys() & other.keys() if not alike(one[key], other[key])),
+            *(key for key in one.keys() & other.keys() if not alike(one[key], other[key], nearness(key))),
         ]
         if not different or time.monotonic() > settled:
             break
@@ -92,11 +93,16 @@ def parsed(value: Any) -> Any:
     return tree
 
 
-def alike(one: Any, other: Any) -> bool:
+def nearness(key: str) -> float:
+    """How far apart two numbers of a key may be: a list's score may be on either of two steps whose edge it is on."""
+    return 1 / LIST_STEPS if key.startswith(keys.by_risk()) else SCORE
+
+
+def alike(one: Any, other: Any, near: float) -> bool:
     if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-6, abs_tol=SCORE)
+        return math.isclose(one, other, rel_tol=1e-6, abs_tol=near)
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(alike(one[name], other[name]) for name in one)
+        return one.keys() == other.keys() and all(alike(one[name], other[name], near) for name in one)
     return bool(one == other)
 
 

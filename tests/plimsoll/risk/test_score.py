@@ -14,8 +14,10 @@ from plimsoll.risk.score import (
     ANCHORS,
     AT_RISK_NUMBER,
     HYSTERESIS,
+    LIST_STEPS,
     RiskBand,
     is_at_risk,
+    list_score,
     risk_band,
     risk_number,
     risk_score,
@@ -73,6 +75,27 @@ def test_a_number_is_at_the_threshold_exactly_when_its_score_is_half_a_point_bel
 def test_a_score_on_the_half_is_rounded_up(threshold: int) -> None:
     assert risk_number(np.array([threshold - 0.5]))[0] == threshold
     assert risk_number(np.array([np.nextafter(threshold - 0.5, 0.0)]))[0] == max(threshold - 1, 1)
+
+
+@given(st.floats(1.0, 99.0), st.integers(2, 99))
+def test_a_list_in_steps_is_cut_at_a_number_where_the_scores_would_be(score: float, threshold: int) -> None:
+    listed = list_score(np.array([score]))
+    assert (listed[0] >= threshold - 0.5) == (risk_number(np.array([score]))[0] >= threshold)
+    assert risk_number(listed)[0] == risk_number(np.array([score]))[0]
+
+
+@given(st.lists(st.floats(1.0, 99.0), min_size=2))
+def test_a_list_in_steps_is_in_the_order_of_the_scores_to_a_sixteenth(scores: list[float]) -> None:
+    listed = list_score(np.array(sorted(scores)))
+    assert (np.diff(listed) >= 0.0).all()
+    assert (np.abs(listed - sorted(scores)) < 1 / LIST_STEPS).all()
+
+
+def test_the_place_in_a_list_by_hand() -> None:
+    # 57.12 lies between 57 1/16 (57.0625) and 57 2/16: six decimals at most, all of them exact.
+    assert list_score(np.array([57.12, 57.5, 1.0, math.nan])) == pytest.approx(
+        [57.0625, 57.5, 1.0, math.nan], nan_ok=True
+    )
 
 
 def test_what_is_not_defined_has_no_score() -> None:
