@@ -90,8 +90,15 @@ class Admission:
 
         Nothing that is looked at here costs more than a hash.
         """
+        return not self.required or self._knows(_in_headers(headers))
+
+    def knows_socket(self, params: Mapping[str, object] | None, headers: Mapping[str, str]) -> bool:
+        """The same of what the opening of a socket shows, as `socket` looks at it."""
+        return not self.required or self._knows(_in_parameters(params or {}) or _in_headers(headers))
+
+    def _knows(self, shown: list[tuple[bool, str]]) -> bool:
         try:
-            (is_token, credential), *others = _in_headers(headers)
+            (is_token, credential), *others = shown
             if not is_token and self._api_keys is not None:
                 self._api_keys.verify(credential)
                 return not others

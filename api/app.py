@@ -102,7 +102,7 @@ def create_app(
     graphiql = pages.graphiql_html if settings.profile == "development" else None
     documents = persisted.documents_of(settings)
     graphql = GraphQLHTTP(documents, rates, graphiql)
-    sockets = SocketEndpoint(settings.allowed_origins, documents)
+    sockets = SocketEndpoint(settings.allowed_origins, documents, rates)
     # Where everyone is let in, a page that makes its own name mean this machine would be let in too.
     hosts = None if signs_in else settings.allowed_hosts
     app = Application(

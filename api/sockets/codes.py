@@ -28,7 +28,7 @@ class Code(IntEnum):
     TOO_SLOW = 4108
     """It read nothing for too long, or did not answer a ping."""
     TOO_MANY = 4129
-    """Too many sockets of one caller, or too many messages a second."""
+    """Too many sockets of one caller, too many messages a second, or too many tokens that are new from one address."""
     BAD_MESSAGE = 4400
     """A frame that is no text, or a text that is no message of the protocol."""
     NOT_INITIALISED = 4401

@@ -22,6 +22,7 @@ from api.errors import NotAdmitted
 from api.frames import Frame
 from api.graphql_request import RefusedRequest
 from api.identity import Caller
+from api.rates import Rates, too_often
 from api.schema.operation import Session
 from api.shared_streams import Errors, SharedStreams, stops
 from api.sockets.codes import Code, reason
@@ -89,8 +90,8 @@ class Connection:
 
     __slots__ = (
         "_backend", "_closing", "_filled_at", "_frames", "_heard_at", "_init_came", "_opened_at", "_pinged_at",
-        "_quiet_since", "_read", "_read_document", "_read_since", "_receive", "_scope", "_send", "_sent_before",
-        "_sockets", "_streams", "_task", "_tokens", "closed_by_us", "closed_with", "operations",
+        "_quiet_since", "_rates", "_read", "_read_document", "_read_since", "_receive", "_scope", "_send",
+        "_sent_before", "_sockets", "_streams", "_task", "_tokens", "closed_by_us", "closed_with", "operations",
         "outbox", "protocol", "session",
     )  # fmt: skip
 
@@ -104,6 +105,7 @@ class Connection:
         backend: Backend,
         streams: SharedStreams,
         sockets: Sockets,
+        rates: Rates,
         read_document: ReadDocument,
     ) -> None:
         self.protocol = protocol
@@ -119,6 +121,7 @@ class Connection:
         self._backend = backend
         self._streams = streams
         self._sockets = sockets
+        self._rates = rates
         self._read_document = read_document
         self._task = asyncio.current_task()
         self._closing: asyncio.Task[None] | None = None
@@ -248,8 +251,13 @@ class Connection:
             self.close(Code.INITIALISED_TWICE, "Too many initialisation requests")
             return
         self._init_came = True
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._scope["headers"]}
+        # As over HTTP: whoever shows what we have not met pays for it before it is looked at.
+        is_known = self._backend.admission.knows_socket(params, headers)
+        if not is_known and (wait := self._rates.take_unknown(self._scope)):
+            self._turn_away(Code.TOO_MANY, too_often(wait)[0])
+            return
         try:
-            headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in self._scope["headers"]}
             caller = await self._backend.admission.socket(params, headers)
             self._sockets.admit(self, caller)
         except NotAdmitted as error:

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from api.documents import Prepared
 from api.graphql_request import of_json
 from api.persisted import Documents
+from api.rates import Rates
 from api.schema.operation import Session
 from api.sockets.codes import Code
 from api.sockets.connection import Connection
@@ -22,9 +23,10 @@ class SocketEndpoint:
     `origins` are those of pages elsewhere that may open one; our own pages may, and so may all that is no browser.
     """
 
-    def __init__(self, origins: tuple[str, ...], documents: Documents) -> None:
+    def __init__(self, origins: tuple[str, ...], documents: Documents, rates: Rates) -> None:
         self._origins = frozenset(origins)
         self._documents = documents
+        self._rates = rates
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one socket, or refuse it before it opens: 403 for a foreign page, 503 where there is no room."""
@@ -51,6 +53,7 @@ class SocketEndpoint:
             backend=state.backend,
             streams=state.streams,
             sockets=state.sockets,
+            rates=self._rates,
             read_document=self._read,
         )
         await connection.run()
