@@ -312,14 +312,22 @@ def test_the_tutorial_runs_as_it_is_pasted(tmp_path: Path) -> None:
     assert "income" in printed[-1]
 
     with running_demo(tmp_path, *start.split()[4:]) as chosen:
-        by_hand, said = 0.0, 1.0
         for example in after:
-            if found := re.search(r"by hand ([\d.]+), the API says ([\d.]+)", pasted(example, chosen, tmp_path)):
-                by_hand, said = float(found[1]), float(found[2])
+            told = pasted(example, chosen, tmp_path)
+            if "by hand" in example:
+                # A price may move between the two answers, but not at every look.
+                looks = [told, *(pasted(example, chosen, tmp_path) for _ in range(4))]
+                assert any(agrees_to_the_cent(each) for each in looks), looks
             if "/portfolio/update" in example:
                 wait_until_held(chosen, OAK=200.0, ELM=150.0, TIN=-160.0)
-        assert by_hand == pytest.approx(said, rel=0.01)  # a price may have moved between the two answers
         wait_until_held(chosen, OAK=200.0, ELM=150.0, TIN=-160.0, ASH=100.0)
+
+
+def agrees_to_the_cent(told: str) -> bool:
+    """Whether a number of the tutorial that is made by hand is the one that the API says."""
+    found = re.search(r"by hand ([\d.]+), the API says ([\d.]+)", told)
+    assert found is not None, told
+    return float(found[1]) == pytest.approx(float(found[2]), abs=0.011)
 
 
 def wait_until_held(port: str, **quantities: float) -> None:
