@@ -54,10 +54,10 @@ for i = 4, #ARGV, 5 do
   names[n] = '{keys.risk("")}' .. ids[n]
 end
 if #ids == 0 then return {{}} end
-local stored_now = redis.call('MGET', unpack(names))
-local unknown, closed = {{}}, {{}}
-for n, id in ipairs(ids) do
-  if not stored_now[n] then unknown[#unknown + 1] = id end
+local held, advisors_held, partitions_held, unknown, closed = {{}}, {{}}, {{}}, {{}}, {{}}
+for n, snapshot in ipairs(redis.call('MGET', unpack(names))) do
+  if snapshot then held[n], advisors_held[n], partitions_held[n] = head_of(snapshot) end
+  if not held[n] then unknown[#unknown + 1] = ids[n] end
 end
 if #unknown > 0 then
   for k, sequence in ipairs(redis.call('HMGET', '{keys.CLOSED}', unpack(unknown))) do closed[unknown[k]] = sequence end
@@ -84,8 +84,7 @@ for n, id in ipairs(ids) do
   local i = 5 * n - 1
   local snapshot, score, positions, judged, minute = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
   local sequence, advisor = sequences[n], advisors[n]
-  local had, advisor_had, partition_had
-  if stored_now[n] then had, advisor_had, partition_had = head_of(stored_now[n]) end
+  local had, advisor_had, partition_had = held[n], advisors_held[n], partitions_held[n]
   if had and partitions[n] ~= partition_had then add(elsewhere, id, tonumber(partition_had)) end
   local floor = had or closed[id]
   if not floor or newer(sequence, floor) then
