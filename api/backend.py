@@ -24,7 +24,7 @@ from api.health import Readiness
 from api.identity import Caller, Role
 from api.listing import Listing
 from api.on_demand import Terms
-from api.publisher import Publisher
+from api.publisher import STOP_SECONDS, Publisher
 from api.scenario_sets import ScenarioSets
 from api.snapshots import SnapshotStore, connect
 from api.summary import Summary
@@ -35,9 +35,8 @@ from api.views import NoUpdates, OwnEngineState, OwnFollow, OwnListing, OwnStore
 from plimsoll import transport
 from plimsoll.settings import Settings
 
-_CANCEL_AGAIN_SECONDS = 0.6
-
-
+_CANCEL_AGAIN_SECONDS = 0.05
+"""Nothing that is cancelled has much to do but the publisher, which waits for `STOP_SECONDS` at the most."""
 VIEWS_MAX = 1_024
 """Views kept for those who ask; the one asked for the longest ago gives way, and is made anew in some microseconds."""
 
@@ -153,9 +152,9 @@ async def running(settings: Settings, clock: Callable[[], int]) -> AsyncIterator
     backend = assemble(settings, clock)
     # Whoever asks at once whether we are ready gets an answer.
     await backend.readiness.look()
+    publishing = asyncio.create_task(backend.publisher.run(), name="publisher")
     tasks = [
         asyncio.create_task(backend.fanout.run(), name="fanout"),
-        asyncio.create_task(backend.publisher.run(), name="publisher"),
         asyncio.create_task(backend.readiness.run(), name="readiness"),
         asyncio.create_task(backend.business.run(), name="business"),
         asyncio.create_task(backend.telemetry.watch_loop(), name="loop lag"),
@@ -165,15 +164,16 @@ async def running(settings: Settings, clock: Callable[[], int]) -> AsyncIterator
     try:
         yield backend
     finally:
-        await asyncio.gather(*(_end(task) for task in tasks))
+        ends = (_end(task, _CANCEL_AGAIN_SECONDS) for task in tasks)
+        await asyncio.gather(_end(publishing, STOP_SECONDS + _CANCEL_AGAIN_SECONDS), *ends)
         backend.analysis.close()
         if backend.telemetry.spans is not None:
             await backend.telemetry.spans.close()
         await backend.redis.aclose()
 
 
-async def _end(task: asyncio.Task[None]) -> None:
-    # aiokafka swallows a cancellation that meets it while it connects, so one may not be enough.
+async def _end(task: asyncio.Task[None], again_seconds: float) -> None:
+    # redis-py and aiokafka may swallow a cancellation that meets them while they connect, so one may not be enough.
     while not task.done():
         task.cancel()
-        await asyncio.wait({task}, timeout=_CANCEL_AGAIN_SECONDS)
+        await asyncio.wait({task}, timeout=again_seconds)

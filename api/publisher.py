@@ -101,6 +101,9 @@ class Publisher:
                 try:
                     await self._connect()
                 except _AWAY as error:
+                    # aiokafka takes a cancellation that meets it while it connects for one of its own.
+                    if (task := asyncio.current_task()) is not None and task.cancelling():
+                        raise asyncio.CancelledError from None
                     # Once: what follows is the same news.
                     level = logging.WARNING if delay == _RETRY_SECONDS_FIRST else logging.DEBUG
                     self._note(await self._refusal(error))
