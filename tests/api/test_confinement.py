@@ -3,7 +3,7 @@
 The whole schema is walked from its types: every field at the top, and every way down from there, each asked about what
 is the advisor's own, what is another's and what does not exist. Two things are held against every answer. It has to be,
 byte for byte, what it was before the other advisor existed. And of what is another's it has to say what it says of what
-does not exist. A way in is a function that turns a document into the bytes of its answer (`WAYS_IN`).
+does not exist. A way in is a function that turns a question into the bytes of its answer (`WAYS_IN`).
 """
 
 from __future__ import annotations
@@ -53,8 +53,6 @@ GRAPHQL = schema._schema
 BATCHED = GRAPHQL.type_map["RiskSnapshot"]
 assert isinstance(BATCHED, GraphQLObjectType)
 PATH_LENGTH_MAX = 5
-Ask: TypeAlias = Callable[[str], Awaitable[bytes]]
-WayIn: TypeAlias = Callable[[Starlette, Mapping[str, str]], contextlib.AbstractAsyncContextManager[Ask]]
 
 
 @dataclass(frozen=True)
@@ -72,6 +70,28 @@ NOBODYS = Whose("none-portfolio-1", "none-advisor", "none-client")
 FOREIGN = "zulu"
 
 
+@dataclass(frozen=True)
+class Question:
+    """A document and its variables. Who it is about stands in one or the other."""
+
+    document: str
+    variables: Mapping[str, object]
+
+    def __str__(self) -> str:
+        return f"{self.document} {json.dumps(self.variables)}"
+
+
+@dataclass(frozen=True)
+class Variable:
+    """Stands in a document for what is given beside it."""
+
+    name: str
+
+
+Ask: TypeAlias = Callable[[Question], Awaitable[bytes]]
+WayIn: TypeAlias = Callable[[Starlette, Mapping[str, str]], contextlib.AbstractAsyncContextManager[Ask]]
+
+
 # --- the questions ----------------------------------------------------------------------------------------------------
 
 
@@ -81,6 +101,8 @@ def text(value: object) -> str:
         return "{" + ", ".join(f"{name}: {text(each)}" for name, each in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(text, value)) + "]"
+    if isinstance(value, Variable):
+        return f"${value.name}"
     return json.dumps(value)
 
 
@@ -172,8 +194,13 @@ def cursors(whose: Whose) -> list[str]:
     ]
 
 
-def questions(whose: Whose, kind: str = "query") -> list[str]:
-    """Every field at the top about somebody, and from there every way down; without a second question of one kind."""
+def questions(whose: Whose, kind: str = "query") -> list[Question]:
+    """Every field at the top about somebody, and from there every way down; without a second question of one kind.
+
+    Whose id it is stands in variables, as in clients' questions: everybody asks the same documents, so that what the
+    API keeps of a document is shared by all who ask and all who are asked about. In the document itself it stands once
+    for each way to write it.
+    """
     root = GRAPHQL.query_type if kind == "query" else GRAPHQL.subscription_type
     assert root is not None
     asked = []
@@ -182,14 +209,20 @@ def questions(whose: Whose, kind: str = "query") -> list[str]:
         for number, given in enumerate(givens(name, field, whose)):
             # How an id is written matters at the top and not below.
             ways = down if number == 0 else down[:1]
-            asked += [f"{kind} {{ {name}{arguments(name, field, given)} {{ {way} }} }}" for way in ways]
+            declared = ", ".join(f"${each}: {field.args[each].type}" for each in given)
+            named = arguments(name, field, {each: Variable(each) for each in given})
+            head = f"{kind}({declared})" if given else kind
+            asked += [Question(f"{head} {{ {name}{named} {{ {way} }} }}", given) for way in ways]
+            if given:
+                written = arguments(name, field, given)
+                asked.append(Question(f"{kind} {{ {name}{written} {{ {down[0]} }} }}", {}))
     return asked
 
 
 def test_every_subscription_is_asked_about_the_advisor_and_about_nobody_in_particular() -> None:
     assert GRAPHQL.subscription_type is not None
-    asked = " ".join(questions(OWN, "subscription"))
-    assert set(re.findall(r"subscription \{ (\w+)", asked)) == set(GRAPHQL.subscription_type.fields)
+    asked = " ".join(map(str, questions(OWN, "subscription")))
+    assert set(re.findall(r"subscription[^{]*\{ (\w+)", asked)) == set(GRAPHQL.subscription_type.fields)
     for each in (
         f'advisorRisk(advisorId: "{OWN.advisor}")',
         f'riskBatches(advisorId: "{OWN.advisor}")',
@@ -201,7 +234,7 @@ def test_every_subscription_is_asked_about_the_advisor_and_about_nobody_in_parti
 def test_the_walk_comes_by_every_field_of_every_type_that_can_be_reached() -> None:
     met: set[tuple[str, str]] = set()
     for question in questions(OWN):
-        for on, selected in re.findall(r"on (\w+) \{ (__typename[\w ]*|\w+)", question):
+        for on, selected in re.findall(r"on (\w+) \{ (__typename[\w ]*|\w+)", question.document):
             met |= {(on, name) for name in selected.split() if name != "__typename"}
     assert GRAPHQL.query_type is not None
     reached = {"Query"}
@@ -217,7 +250,7 @@ def test_the_walk_comes_by_every_field_of_every_type_that_can_be_reached() -> No
                     reached.add(below.name)
                     waiting.append(below)
     assert expected <= met
-    tops = {re.match(r"query \{ (\w+)", question)[1] for question in questions(OWN)}  # type: ignore[index]
+    tops = {re.match(r"query[^{]*\{ (\w+)", each.document)[1] for each in questions(OWN)}  # type: ignore[index]
     assert tops == set(GRAPHQL.query_type.fields)
 
 
@@ -230,8 +263,9 @@ async def over_http(app: Starlette, headers: Mapping[str, str]) -> AsyncIterator
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://plimsoll.test", headers=headers) as http:
 
-        async def ask(document: str) -> bytes:
-            response = await http.post("/graphql", json={"query": document})
+        async def ask(question: Question) -> bytes:
+            asked = {"query": question.document, "variables": question.variables}
+            response = await http.post("/graphql", json=asked)
             assert response.status_code in (200, 400), response.text
             return response.content
 
@@ -257,11 +291,11 @@ async def over_a_socket(app: Starlette, headers: Mapping[str, str]) -> AsyncIter
         assert json.loads(await socket.recv())["type"] == "connection_ack"
         number = 0
 
-        async def ask(document: str) -> bytes:
+        async def ask(question: Question) -> bytes:
             nonlocal number
             number += 1
-            asked = {"id": str(number), "type": "subscribe", "payload": {"query": document}}
-            await socket.send(json.dumps(asked))
+            payload = {"query": question.document, "variables": question.variables}
+            await socket.send(json.dumps({"id": str(number), "type": "subscribe", "payload": payload}))
             while True:
                 message = json.loads(await asyncio.wait_for(socket.recv(), 10))
                 if message["type"] in ("next", "error") and message["id"] == str(number):
@@ -278,7 +312,14 @@ WAYS_IN: list[WayIn] = [over_http, over_a_socket]
 
 @pytest.fixture
 def settings(redis_url: str, issuer: Issuer) -> Settings:
-    return Settings(redis_url=redis_url, kafka_brokers="127.0.0.1:1", auth="on", audit="off", jwks=str(issuer.path))
+    return Settings(
+        redis_url=redis_url,
+        kafka_brokers="127.0.0.1:1",
+        auth="on",
+        audit="off",
+        jwks=str(issuer.path),
+        rate_signed_in=0,  # What is asked here all at once, no one's client asks in a minute.
+    )
 
 
 @pytest.fixture
@@ -344,7 +385,7 @@ def test_what_would_give_somebody_away_is_noticed() -> None:
 
 async def answers(ask: Ask, whose: Whose, kind: str = "query") -> dict[str, str]:
     """Every question about somebody and what is said to it, both without the ids that are asked for."""
-    return {said(each.encode(), whose): said(await ask(each), whose) for each in questions(whose, kind)}
+    return {said(str(each).encode(), whose): said(await ask(each), whose) for each in questions(whose, kind)}
 
 
 @pytest.mark.timeout(300)
