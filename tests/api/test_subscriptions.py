@@ -323,7 +323,7 @@ class TestAfterAnOutage:
 
     @pytest.fixture
     async def restart(self, store: Store, seed: Seed, make: Make, served: Served) -> Callable[..., Awaitable[None]]:
-        """Kills the store and starts an empty one, in which `snapshots` stand."""
+        """Kills the store and starts an empty one, in which `snapshots` stand: the API reads it once they do."""
 
         async def restart(*snapshots: RiskSnapshot) -> None:
             fanout = served.app.state.backend.fanout
@@ -334,6 +334,9 @@ class TestAfterAnOutage:
             await seed.redis.connection_pool.disconnect()
             for snapshot in snapshots:
                 await seed.write(snapshot)
+            # It may have been back before they stood there, and nobody tells of them.
+            if snapshots:
+                await seed.redis.client_kill_filter(_type="pubsub")
 
         return restart
 
