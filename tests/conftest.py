@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -216,7 +217,19 @@ class Processes:
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
     """Starts programs for one test, and ends them after it."""
-    directory = tmp_path / "processes"
+    with _processes(tmp_path / "processes") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def processes_of_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processes]:
+    """The same for all tests of a file, where none does anything to them that the next would feel."""
+    with _processes(tmp_path_factory.mktemp("file") / "processes") as started:
+        yield started
+
+
+@contextmanager
+def _processes(directory: Path) -> Iterator[Processes]:
     directory.mkdir()
     started = Processes(directory)
     yield started

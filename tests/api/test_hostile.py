@@ -18,7 +18,7 @@ from embedded.child import Child
 from embedded.store import free_port
 
 if TYPE_CHECKING:
-    from tests.conftest import Processes
+    from tests.conftest import Processes, RedisServer
 
 JSON = {"content-type": "application/json"}
 DIGITS = "9" * 5_000
@@ -52,6 +52,9 @@ class Server:
     def is_well(self) -> bool:
         return httpx.get(self.url + "/live", timeout=DEADLINE_SECONDS).json() == {"status": "alive"}
 
+    def log(self) -> str:
+        return self.child.log.read_text(encoding="utf-8", errors="replace")
+
 
 def read_all(connection: socket.socket) -> bytes:
     heard = b""
@@ -60,11 +63,12 @@ def read_all(connection: socket.socket) -> bytes:
     return heard
 
 
-@pytest.fixture
-def server(processes: Processes, redis_url: str) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def running(processes_of_file: Processes, redis_server: RedisServer) -> Server:
+    """One for all of this: what one test does to it, it has to stand for the next."""
     port = free_port()
-    child = processes.python(
-        "-m", "api", "--port", str(port), environ={"REDIS_URL": redis_url, "KAFKA_BROKERS": "127.0.0.1:1"}
+    child = processes_of_file.python(
+        "-m", "api", "--port", str(port), environ={"REDIS_URL": redis_server.url, "KAFKA_BROKERS": "127.0.0.1:1"}
     )
     server = Server(child, port)
 
@@ -74,10 +78,17 @@ def server(processes: Processes, redis_url: str) -> Iterator[Server]:
         except httpx.TransportError:
             return False
 
-    processes.wait_for(answers, "an answer", 30)
-    yield server
-    assert server.is_well()
-    assert "Traceback" not in child.tail(1_000)
+    processes_of_file.wait_for(answers, "an answer", 30)
+    return server
+
+
+@pytest.fixture
+def server(running: Server) -> Iterator[Server]:
+    """The running one, which is well afterwards and has logged no traceback meanwhile."""
+    logged = running.log()
+    yield running
+    assert running.is_well()
+    assert "Traceback" not in running.log().removeprefix(logged)
 
 
 def query(text: str, **variables: Any) -> bytes:
