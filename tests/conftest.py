@@ -120,7 +120,20 @@ def redis_url(redis_server: RedisServer, _databases: Iterator[int]) -> Iterator[
     A server from outside has to offer an empty database. It is emptied afterwards only because all that is in it
     then has come during the test.
     """
-    url = f"{redis_server.url}/{next(_databases)}" if redis_server.ours else redis_server.url
+    with _empty_database(redis_server, _databases) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def redis_url_of_file(redis_server: RedisServer, _databases: Iterator[int]) -> Iterator[str]:
+    """The same for all tests of a file, of which none asks for one of its own."""
+    with _empty_database(redis_server, _databases) as url:
+        yield url
+
+
+@contextmanager
+def _empty_database(redis_server: RedisServer, databases: Iterator[int]) -> Iterator[str]:
+    url = f"{redis_server.url}/{next(databases)}" if redis_server.ours else redis_server.url
     with redis.Redis.from_url(url) as client:
         if redis_server.ours:
             client.flushdb()
@@ -274,6 +287,19 @@ def any_broker(request: pytest.FixtureRequest) -> str:
     """host:port of a broker with empty topics: the test runs twice, on the embedded one and on a real Kafka."""
     address: str = request.getfixturevalue("broker_address" if request.param == "embedded" else "real_broker")
     return address
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def any_broker_of_file(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The same for all tests of a file, of which none asks for one of its own: on one broker, then on the other."""
+    if request.param == "embedded":
+        start: Callable[[], EmbeddedBroker] = request.getfixturevalue("embedded_broker_factory")
+        with start() as broker:
+            yield broker.address
+    else:
+        address: str = request.getfixturevalue("kafka_address")
+        _renew_topics(_admin(address))
+        yield address
 
 
 def _start(directory: Path) -> tuple[Child, str]:

@@ -1,109 +1,56 @@
-"""From a price on Kafka to a subscriber's screen, every station real, on the embedded broker and on Apache Kafka."""
+"""From a price on Kafka to a subscriber's screen, every station real, on the embedded broker and on Apache Kafka.
+
+One system on each serves all of this, so a test states portfolios of its own, and the prices it sends are of a symbol
+that no other test values with.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import redis
-from confluent_kafka import Consumer, Producer, TopicPartition
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
-from embedded.store import free_port
 from plimsoll import keys, topics
-from plimsoll.messages import MarketClose, MarketTick, PortfolioUpdate, Position, encode
+from plimsoll.messages import MarketClose, PortfolioUpdate, Position, encode
+
+if TYPE_CHECKING:
+    from tests.integration.conftest import System
 
 pytestmark = pytest.mark.timeout(180)
-PORTFOLIOS = 40
-READY_SECONDS = 60.0
-
-
-@dataclass
-class System:
-    """Engine and API on one broker and one store, after the producer has filled them."""
-
-    broker: str
-    store: redis.Redis
-    base: str
-    processes: Any
-    engine: Any
-    engine_arguments: list[str]
-    environ: dict[str, str]
-    kafka: Producer
-
-    def send(self, topic: topics.Topic, key: str, value: bytes | None) -> None:
-        self.kafka.produce(topic.name, key=key.encode(), value=value)
-        assert self.kafka.flush(20) == 0
-
-    def tick(self, symbol: str, price: float) -> None:
-        self.send(topics.MARKET_DATA, symbol, encode(MarketTick(symbol, price, timestamp=time.time())))
-
-    def snapshot(self, portfolio_id: str) -> dict[str, Any]:
-        return json.loads(self.store.get(keys.risk(portfolio_id)) or "{}")  # type: ignore[arg-type]
-
-    def graphql(self, query: str, **variables: object) -> dict[str, Any]:
-        answer = httpx.post(f"{self.base}/graphql", json={"query": query, "variables": variables}, timeout=10).json()
-        assert "errors" not in answer, answer
-        return answer["data"]
-
-    def until(self, condition: Any, what: str, seconds: float = 20.0) -> Any:
-        return self.processes.wait_for(condition, what, seconds)
-
-
-@pytest.fixture
-def system(any_broker: str, redis_url: str, processes: Any, tmp_path: Path) -> Iterator[System]:
-    environ = {"KAFKA_BROKERS": any_broker, "REDIS_URL": redis_url, "PLIMSOLL_REPUBLISH_SECONDS": "5"}
-    batch = ["--mode", "batch", "--num-portfolios", str(PORTFOLIOS), "--updates-per-portfolio", "2", "--advisors", "4"]
-    producer = processes.python("-m", "producer", *batch, environ=environ)
-    port = free_port()
-    arguments = ["--workers", "2", "--recovery-directory", str(tmp_path / "recovery"), "--epoch-interval", "0.5"]
-    engine = processes.python("-m", "engine", *arguments, environ=environ)
-    processes.python("-m", "api", "--port", str(port), environ=environ)
-    processes.wait_for(lambda: producer.exit_code() == 0, "end of the batch", READY_SECONDS)
-    with redis.Redis.from_url(redis_url, decode_responses=True) as store:
-        kafka = Producer({"bootstrap.servers": any_broker, "partitioner": "murmur2_random", "linger.ms": 1})
-        base = f"http://127.0.0.1:{port}"
-        made = System(any_broker, store, base, processes, engine, arguments, environ, kafka)
-        made.until(lambda: store.zcard(keys.by_risk()) == PORTFOLIOS, "snapshot of every portfolio", READY_SECONDS)
-        made.until(lambda: _answers(base), "answer from the API", READY_SECONDS)
-        yield made
 
 
 def test_the_life_of_a_tick(system: System) -> None:
     some = system.graphql(
         "{ portfolios(first: 200) { totalCount edges { node { portfolioId holdings { symbol } } } } }"
-    )
-    assert some["portfolios"]["totalCount"] == PORTFOLIOS
-    node = next(
-        e["node"] for e in some["portfolios"]["edges"] if any(h["symbol"] == "AAPL" for h in e["node"]["holdings"])
-    )
-    portfolio_id = node["portfolioId"]
+    )["portfolios"]
+    held = {e["node"]["portfolioId"]: {h["symbol"] for h in e["node"]["holdings"]} for e in some["edges"]}
+    made = sorted(each for each in held if each.startswith("portfolio-"))
+    assert len(made) == system.portfolios
+    assert some["totalCount"] == len(held) == system.store.zcard(keys.by_id())
+    portfolio_id = next(each for each in made if "MSFT" in held[each])
 
     with subscribed(
         system, "portfolioRisk(portfolioId: $id) { reason risk { sequence marketValue } }", portfolio_id
     ) as live:
         first = live.next()["portfolioRisk"]
         assert first["reason"] == "SNAPSHOT"
-        system.tick("AAPL", 123.0)
+        system.tick("MSFT", 123.0)
         second = live.next()["portfolioRisk"]
         assert second["reason"] == "UPDATE"
         assert int(second["risk"]["sequence"]) > int(first["risk"]["sequence"])
 
         accepted = system.graphql(
             """mutation($id: ID!) {
-                 simulatePortfolioUpdate(input: {portfolioId: $id, trades: [{symbol: "AAPL", quantity: 1000}]}) {
+                 simulatePortfolioUpdate(input: {portfolioId: $id, trades: [{symbol: "MSFT", quantity: 1000}]}) {
                    ... on PortfolioUpdateAccepted { topic partition offset }
                    ... on Problem { message } } }""",
             id=portfolio_id,
@@ -123,7 +70,7 @@ def test_the_life_of_a_tick(system: System) -> None:
 
     def published() -> list[dict[str, Any]]:
         same = ("portfolio_id", "sequence")
-        everything = consumed(system, topics.RISK_UPDATES)
+        everything = system.consumed(topics.RISK_UPDATES)
         return [one for one in everything if all(one[name] == stored[name] for name in same)]
 
     assert system.until(published, "the same snapshot on Kafka") == [stored]
@@ -193,30 +140,9 @@ def test_a_what_if_is_what_the_trades_then_bring(system: System) -> None:
     assert real["portfolioRisk"] == pytest.approx(after, rel=1e-6)
 
 
-def test_every_close_is_judged_and_can_be_asked_about(system: System) -> None:
-    update = PortfolioUpdate("judged", "advisor-1", [Position(s, q) for s, q in HELD.items()], cash=CASH)
-    system.send(topics.PORTFOLIO_UPDATES, "judged", encode(update))
-    system.until(lambda: system.snapshot("judged"), "snapshot of the new portfolio")
-    _, closes = max((m["session"], m["closes"]) for m in consumed(system, topics.MARKET_CLOSES))
-    crash = {symbol: 0.7 * price for symbol, price in closes.items()}
-    query = """query($id: ID!) { backtest(portfolioId: $id) {
-                 live { sessions exceptions95 exceptions99 lastSession } rolling { days } } }"""
-    for number, (session, prices) in enumerate({"2031-01-02": closes, "2031-01-03": crash}.items(), start=1):
-        system.send(topics.MARKET_CLOSES, session, encode(MarketClose(session, prices)))
-
-        def live(session: str = session) -> Any:
-            told = system.graphql(query, id="judged")["backtest"]["live"]
-            return told if told and told["lastSession"] == session else None
-
-        told = system.until(live, f"the judgement of {session}")
-        assert told["sessions"] == number
-        # Nothing moved in the first; in the second everything fell by thirty per cent.
-        assert (told["exceptions95"], told["exceptions99"]) == (number - 1, number - 1)
-
-
 def risk_from_files(system: System, directory: Path, held: dict[str, float]) -> dict[str, Any]:
     """What `plimsoll risk` says of a portfolio, from the closes on Kafka as a CSV file."""
-    sessions = sorted((m["session"], m["closes"]) for m in consumed(system, topics.MARKET_CLOSES))
+    sessions = sorted((m["session"], m["closes"]) for m in system.consumed(topics.MARKET_CLOSES))
     symbols = sorted(sessions[-1][1])
     lines = [",".join(["date", *symbols]), *(",".join([s, *(repr(c[x]) for x in symbols)]) for s, c in sessions)]
     (directory / "prices.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -236,22 +162,22 @@ def risk_from_files(system: System, directory: Path, held: dict[str, float]) -> 
 
 def test_poison_is_kept_with_its_reason_and_its_neighbours_are_applied(system: System) -> None:
     before = counted(system)
-    system.send(topics.PORTFOLIO_UPDATES, "good-1", encode(PortfolioUpdate("good-1", "a", [Position("AAPL", 1.0)])))
+    system.send(topics.PORTFOLIO_UPDATES, "good-1", encode(PortfolioUpdate("good-1", "a", [Position("PG", 1.0)])))
     system.send(topics.PORTFOLIO_UPDATES, "bad", b'{"id": "\xff"}')
-    system.send(topics.MARKET_DATA, "AAPL", b'{"symbol": "AAPL", "price": NaN}')
-    system.send(topics.PORTFOLIO_UPDATES, "good-2", encode(PortfolioUpdate("good-2", "a", [Position("AAPL", 2.0)])))
-    system.tick("AAPL", 77.0)
+    system.send(topics.MARKET_DATA, "PG", b'{"symbol": "PG", "price": NaN}')
+    system.send(topics.PORTFOLIO_UPDATES, "good-2", encode(PortfolioUpdate("good-2", "a", [Position("PG", 2.0)])))
+    system.tick("PG", 77.0)
     system.until(lambda: system.snapshot("good-2").get("market_value") == 154.0, "neighbours of the poison")
     system.until(lambda: system.snapshot("good-1"), "the other neighbour, whichever worker has it")
     # Two workers read the market, each for itself: the bad price is met twice, under one position.
-    letters = system.until(lambda: _at_least(consumed(system, topics.DEAD_LETTERS), 3), "dead letters")
+    letters = system.until(lambda: _at_least(system.consumed(topics.DEAD_LETTERS), 3), "dead letters")
     reasons = {(one["topic"], one["offset"]): (one["reason"], one["field"]) for one in letters}
     assert sorted(reasons.values()) == [("INVALID_UTF8", ""), ("NON_FINITE", "price")]
     system.until(lambda: counted(system) - before >= 3 + 2 * 2, "a count of every record")
 
 
 def test_a_sender_that_chooses_another_partition_is_heard(system: System) -> None:
-    portfolio_id = str(system.store.zrange(keys.by_id(), 0, 0)[0])
+    portfolio_id = next(str(each) for each in system.store.zrange(keys.by_id(), 0, -1) if each.startswith("portfolio-"))
     before = system.snapshot(portfolio_id)
     # A partition of the same worker: two workers together cannot order what each sees alone, and say so.
     other = (before["source_partition"] + 2) % topics.PORTFOLIO_UPDATES.partitions
@@ -262,26 +188,6 @@ def test_a_sender_that_chooses_another_partition_is_heard(system: System) -> Non
     after = system.snapshot(portfolio_id)
     assert int(after["sequence"]) > int(before["sequence"])
     assert after["effective_names"] == pytest.approx(1.0)
-
-
-def test_a_stop_and_a_start_lose_nothing_and_never_go_back(system: System) -> None:
-    before = {p: system.snapshot(p) for p in system.store.zrange(keys.by_id(), 0, -1)}
-    os.kill(system.engine.pid, signal.SIGTERM)
-    system.until(lambda: system.engine.exit_code() is not None, "end of the engine", 15.0)
-    assert system.engine.exit_code() == 0
-    gone, moved = sorted(before)[:2]
-    system.send(topics.PORTFOLIO_UPDATES, gone, None)
-    system.send(topics.PORTFOLIO_UPDATES, moved, encode(PortfolioUpdate(moved, "advisor-new", [Position("KO", 9.0)])))
-    system.tick("KO", 51.0)
-    system.store.flushdb()
-    system.processes.python("-m", "engine", *system.engine_arguments, environ=system.environ)
-    system.until(lambda: system.store.zcard(keys.by_risk()) == PORTFOLIOS - 1, "every portfolio back", READY_SECONDS)
-    system.until(lambda: system.snapshot(moved).get("advisor_id") == "advisor-new", "the update from meanwhile")
-    assert system.snapshot(moved)["market_value"] == pytest.approx(9 * 51.0)
-    assert not system.snapshot(gone)
-    for portfolio_id in before.keys() - {gone}:
-        assert int(system.snapshot(portfolio_id)["sequence"]) >= int(before[portfolio_id]["sequence"])
-    assert system.store.zrange(keys.by_risk("advisor-new"), 0, -1) == [moved]
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
@@ -313,23 +219,6 @@ def subscribed(system: System, selection: str, portfolio_id: str) -> Iterator[Li
         yield Live(socket)
 
 
-def consumed(system: System, topic: topics.Topic) -> list[dict[str, Any]]:
-    """Every record a topic holds now."""
-    client = Consumer({"bootstrap.servers": system.broker, "group.id": "test", "enable.partition.eof": True})
-    client.assign([TopicPartition(topic.name, partition, 0) for partition in range(topic.partitions)])
-    values, ended = [], set()
-    deadline = time.monotonic() + 30
-    while len(ended) < topic.partitions:
-        assert time.monotonic() < deadline, f"the end of {topic.name} was not reached"
-        for message in client.consume(5_000, 0.2):
-            if message.error():
-                ended.add(message.partition())
-            elif message.value() is not None:
-                values.append(json.loads(message.value()))
-    client.close()
-    return values
-
-
 def counted(system: System) -> int:
     """Records accounted for by all workers: applied, stale or dead-lettered."""
     beats = [json.loads(beat) for beat in system.store.hvals(keys.ENGINE)]  # type: ignore[arg-type]
@@ -340,16 +229,8 @@ def _at_least(found: list[dict[str, Any]], count: int) -> list[dict[str, Any]] |
     return found if len(found) >= count else None
 
 
-def _answers(base: str) -> bool:
-    try:
-        return httpx.get(f"{base}/live", timeout=1).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 def test_a_close_rolls_the_scenario_set_everywhere(system: System) -> None:
-    sessions = sorted((m["session"], m["closes"]) for m in consumed(system, topics.MARKET_CLOSES))
-    system.send(topics.MARKET_CLOSES, "2031-01-02", encode(MarketClose("2031-01-02", sessions[-1][1])))
+    system.send(topics.MARKET_CLOSES, "2031-01-02", encode(MarketClose("2031-01-02", system.last_closes())))
     ids = system.store.zrange(keys.by_id(), 0, -1)
 
     def rolled() -> bool:
