@@ -98,6 +98,39 @@ def test_the_table_does_not_move_when_one_points_at_it(visit: Visitor) -> None:
         assert grid(page).bounding_box() == before
 
 
+LONGEST = {"partial": True, "marketValue": -1.053e12, "var95": 8.88e10, "var95Fraction": 0.8888, "es975": 8.88e10,
+           "dayPnl": -8.88e10, "sharpeRatio": -8.88, "beta": -8.88}  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [1280, 1024, 768])
+def test_the_table_does_not_move_when_a_number_above_it_becomes_longer(visit: Visitor, width: int) -> None:
+    # Longer totals come late: with the first answers to their question after `longer` is set.
+    longer = False
+
+    def totals(route: Route) -> None:
+        if "query Firm" not in (route.request.post_data or ""):
+            route.continue_()
+            return
+        response = route.fetch()
+        told = response.json()
+        told["data"]["firmRisk"] |= LONGEST if longer else {"partial": False, "dayPnl": 0.0}
+        route.fulfill(response=response, json=told)
+
+    page = visit("/#q=none-of-them", viewport={"width": width, "height": 720})
+    page.route("**/graphql", totals)
+    page.reload()
+    expect(page.get_by_text("Replay of historical prices")).to_be_visible()
+    expect(page.locator(".state")).to_have_text("Live")
+    before = grid(page).bounding_box()
+    longer = True
+    expect(page.get_by_role("region", name="All portfolios")).to_contain_text("\N{MINUS SIGN}$1.05T")
+    assert grid(page).bounding_box() == before
+    said = page.locator("page-header .state, page-header .pace dd").all()
+    for each, words in zip(said, ("Engine silent", "59.9 s", "59.9 s", "9,999/s"), strict=True):
+        each.evaluate("(element, words) => { element.lastChild.data = words }", words)
+    assert grid(page).bounding_box() == before
+
+
 def test_a_paused_page_stands_still_under_a_pointer_that_comes_and_goes_and_while_one_scrolls(visit: Visitor) -> None:
     page = opened(visit, "/#sort=-var95")
     page.get_by_role("button", name="Pause").click()
