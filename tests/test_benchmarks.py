@@ -143,7 +143,7 @@ def test_a_soak_says_what_became_of_memory_lag_and_errors(tmp_path: Path) -> Non
 @linux
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="the server needs a core of its own")
 def test_questions_are_answered_rightly_by_all_three_servers_before_they_count(tmp_path: Path) -> None:
-    rows, figures, _ = table(tmp_path, "queries", "--rounds", "1", "--seconds", "0.5", broker=None)
+    rows, figures, _ = table(tmp_path, "queries", "--rounds", "1", "--seconds", "0.2", broker=None)
     for name, told in figures["queries"].items():
         assert told["requests"] > 0, name
         assert told["wrong"] == 0, name
@@ -173,7 +173,7 @@ def test_the_asker_counts_every_answer_that_is_not_the_one_expected() -> None:
 
 @linux
 def test_the_asker_waits_for_a_server_slower_than_its_time() -> None:
-    silence = asker.WARM_UP_SECONDS + 0.4
+    silence = 0.5
 
     async def asked() -> asker.Told:
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
