@@ -614,7 +614,9 @@ async def test_how_much_risk_there_is_is_in_no_metric_for_those_who_may_not_see_
     assert (await client.http.get("/metrics", headers=issuer.bearer(exp=1_000))).status_code == 401
 
 
-async def test_roles_are_asked_for_on_every_route(client: Client, issuer: Issuer, seed: Seed, make: Make) -> None:
+async def test_roles_are_asked_for_on_every_route(
+    client: Client, issuer: Issuer, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await seed.write(make.snapshot())
     operator, advisor = issuer.bearer(roles=["operator"]), issuer.bearer()
     assert (await client.http.get("/risk/p-1", headers=advisor)).status_code == 200
@@ -624,7 +626,8 @@ async def test_roles_are_asked_for_on_every_route(client: Client, issuer: Issuer
     assert (await client.http.get("/health", headers=operator)).status_code == 200
     changed = "/simulate/portfolio-update?portfolio_id=p-1"
     assert (await client.http.post(changed, headers=advisor)).status_code == 403
-    # Kafka is nowhere in this test, which only somebody who may change things finds out.
+    # Kafka is nowhere in this test, which only somebody who may change things finds out, and need not wait for.
+    monkeypatch.setattr("api.publisher.ACKNOWLEDGED_WITHIN_SECONDS", 0.1)
     assert (await client.http.post(changed, headers=operator)).status_code == 503
 
 

@@ -187,11 +187,12 @@ async def test_what_reads_well_and_cannot_stand_is_a_conflict(
     assert named in refusal(await client.http.post("/portfolio/update", json=body), 409)
 
 
-async def test_a_whole_number_is_one_however_json_writes_it(client: Client) -> None:
+async def test_a_whole_number_is_one_however_json_writes_it(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     body = {"portfolio": {"id": "p-1", "advisor_id": "a", "positions": [], "version": 651.5}}
     assert "version" in refusal(await client.http.post("/portfolio/update", json=body), 422)
     body["portfolio"]["version"] = 651.0
-    # Kafka is nowhere in this test, so what was read is not published.
+    # Kafka is nowhere in this test, so what was read is not published, and nobody waits for it.
+    monkeypatch.setattr("api.publisher.ACKNOWLEDGED_WITHIN_SECONDS", 0.1)
     assert "Kafka" in refusal(await client.http.post("/portfolio/update", json=body), 503)
 
 
