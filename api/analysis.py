@@ -127,7 +127,8 @@ class Analysis:
 
     async def holdings(self, record: PortfolioRecord) -> list[Holding]:
         """A portfolio's positions with their marks. Raises `Unavailable`."""
-        return on_demand.holdings(record, await self._store.marks(record.symbols))
+        marks = await self._store.marks(record.symbols)
+        return on_demand.holdings(record, marks, await self._sets.if_any())
 
     async def sector_exposures(self, record: PortfolioRecord) -> list[SectorExposure]:
         """What a portfolio holds of each sector. Raises `Unavailable`."""

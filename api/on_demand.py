@@ -20,7 +20,7 @@ from plimsoll.risk.limits import Breach, Limits, Standing
 from plimsoll.risk.liquidity import liquidity_days
 from plimsoll.risk.measures import Choice, divisor
 from plimsoll.risk.methods import Method, Model, ScenarioPnl
-from plimsoll.risk.scenarios import Opinion, ScenarioSet
+from plimsoll.risk.scenarios import Opinion, ScenarioSet, can_be_valued
 from plimsoll.risk.tails import NO_SCENARIO
 from plimsoll.risk.valuation import Market, live_scale, market_of, revalue
 from plimsoll.settings import Settings
@@ -275,13 +275,17 @@ def what_if(
     """What signed changes of quantity would do, with the same marks before and after."""
     changed = traded(record, trades)
     before, after = snapshots([record, changed], marks, scenarios, terms, sequence=sequence, now_ns=now_ns)
-    found = limits.breaches(_standing(record, marks, before), _standing(changed, marks, after), terms.limits)
+    found = limits.breaches(
+        _standing(record, marks, scenarios, before), _standing(changed, marks, scenarios, after), terms.limits
+    )
     return WhatIf(before, after, found)
 
 
-def _standing(record: PortfolioRecord, marks: Mapping[str, Mark], risk: RiskSnapshot) -> Standing:
+def _standing(
+    record: PortfolioRecord, marks: Mapping[str, Mark], scenarios: ScenarioSet, risk: RiskSnapshot
+) -> Standing:
     return Standing(
-        exposure=exposures(record, marks),
+        exposure=exposures(record, marks, scenarios),
         cash=record.cash,
         risk_number=risk.risk_number,
         tolerance=record.risk_tolerance.value,
@@ -294,7 +298,7 @@ def _standing(record: PortfolioRecord, marks: Mapping[str, Mark], risk: RiskSnap
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """A position as reported. What depends on a mark is None where the symbol has none."""
+    """A position as reported. Its value is None where the symbol has no mark or cannot be valued with it."""
 
     symbol: str
     sector: str | None
@@ -321,9 +325,9 @@ class SectorExposure:
     short: float
 
 
-def holdings(record: PortfolioRecord, marks: Mapping[str, Mark]) -> list[Holding]:
-    """The positions with their marks, the largest market value first, unmarked ones last."""
-    exposure = exposures(record, marks)
+def holdings(record: PortfolioRecord, marks: Mapping[str, Mark], scenarios: ScenarioSet | None = None) -> list[Holding]:
+    """The positions with their marks, the largest market value first, those that are in no number last."""
+    exposure = exposures(record, marks, scenarios)
     market_value = value_of(list(exposure.values()), record.cash)
     volumes = _column(record.symbols, {symbol: mark.average_daily_volume for symbol, mark in marks.items()})
     days = liquidity_days(np.array(record.quantities, np.float64), volumes).tolist()
@@ -340,19 +344,22 @@ def holdings(record: PortfolioRecord, marks: Mapping[str, Mark]) -> list[Holding
                 marked_at_ns=None if mark is None else mark.event_time_ns,
                 market_value=value,
                 weight_fraction=None if value is None or market_value is None else value / market_value,
-                day_pnl=None if moved is None else quantity * moved,
+                day_pnl=None if moved is None or value is None else quantity * moved,
                 liquidity_days=defined(to_trade),
             )
         )
     return sorted(found, key=lambda holding: (holding.market_value is None, -abs(holding.market_value or 0.0)))
 
 
-def exposures(record: PortfolioRecord, marks: Mapping[str, Mark]) -> dict[str, float]:
-    """Market value of each marked position, short ones negative."""
+def exposures(record: PortfolioRecord, marks: Mapping[str, Mark], scenarios: ScenarioSet | None) -> dict[str, float]:
+    """Market value of each position that is in a snapshot's numbers, short ones negative.
+
+    Those are the marked ones, but for what the scenario set has no returns to value with; without a set, all of them.
+    """
     return {
         symbol: quantity * marks[symbol].price
         for symbol, quantity in zip(record.symbols, record.quantities, strict=True)
-        if symbol in marks
+        if symbol in marks and (scenarios is None or can_be_valued(scenarios, symbol, has_opinion=True))
     }
 
 
@@ -365,10 +372,10 @@ def sectors_of(record: PortfolioRecord, scenarios: ScenarioSet | None) -> dict[s
 def sector_exposures(
     record: PortfolioRecord, marks: Mapping[str, Mark], scenarios: ScenarioSet | None
 ) -> list[SectorExposure]:
-    """What is held of each sector, the largest gross exposure first. What has no mark is left out."""
+    """What is held of each sector, the largest gross exposure first. What is in no number is left out."""
     sectors = sectors_of(record, scenarios)
     by_sector: dict[str | None, list[float]] = {}
-    for symbol, exposure in exposures(record, marks).items():
+    for symbol, exposure in exposures(record, marks, scenarios).items():
         by_sector.setdefault(sectors[symbol], []).append(exposure)
     found = []
     for sector, each in by_sector.items():

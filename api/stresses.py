@@ -100,8 +100,11 @@ def stressed(
 def shocked(
     record: PortfolioRecord, marks: Mapping[str, Mark], scenarios: ScenarioSet | None, shock: Shock
 ) -> ShockResult:
-    """What a shock would do to the portfolio as it is now. The scenario set adds the sectors that its owner omits."""
-    exposure = exposures(record, marks)
+    """What a shock would do to the portfolio as it is now.
+
+    The scenario set adds the sectors that its owner omits, and says what can be valued at all.
+    """
+    exposure = exposures(record, marks, scenarios)
     value = value_of(list(exposure.values()), record.cash)
     sectors = sectors_of(record, scenarios)
     found = stress.shocked_returns(shock, record.symbols, sectors)

@@ -19,7 +19,9 @@ from plimsoll.risk import limits
 # --- what is held -----------------------------------------------------------------------------------------------------
 
 
-@strawberry.type(description="A position as reported. What depends on a mark is null where the symbol has none.")
+@strawberry.type(
+    description="A position as reported. What depends on a mark is null where the symbol has none, or cannot be valued."
+)
 class Holding:
     """An `on_demand.Holding`."""
 
@@ -194,7 +196,9 @@ class Contributions:
     es_975: float
     holdings: list[HoldingContribution] = strawberry.field(description="The largest exposure first.")
     sectors: list[SectorContribution] = strawberry.field(description="The largest exposure first.")
-    incomplete_symbols: list[str] = strawberry.field(description="Held, but without a price: in no number here.")
+    incomplete_symbols: list[str] = strawberry.field(
+        description="Held, but in no number here: without a price, or without the returns to value it with."
+    )
 
     @classmethod
     def of(cls, found: decomposition.Contributions) -> Contributions:
@@ -337,7 +341,9 @@ class ShockResult:
     sectors: list[SectorPnl] = strawberry.field(description="The worst first.")
     unused_sectors: list[str] = strawberry.field(description="Shocked, but nothing of them is held.")
     unused_symbols: list[str] = strawberry.field(description="Shocked, but not held.")
-    incomplete_symbols: list[str] = strawberry.field(description="Held, but without a price: in no number here.")
+    incomplete_symbols: list[str] = strawberry.field(
+        description="Held, but in no number here: without a price, or without the returns to value it with."
+    )
 
     @classmethod
     def of(cls, result: stresses.ShockResult) -> ShockResult:

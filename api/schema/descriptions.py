@@ -56,7 +56,7 @@ EVERYWHERE: Mapping[str, str] = MappingProxyType(
         "pnl": "Gain; a loss is negative. Money.",
         "pnlFraction": "Gain as a fraction of market value; a loss is negative. Null where that is not positive.",
         "coverage": "The part of gross exposure that has a price history of its own, from 0 to 1.",
-        "incompleteSymbols": "Held, but without a price: in no number here.",
+        "incompleteSymbols": "Held, but in no number here: without a price, or without the returns to value it with.",
         # --- contributions
         "componentVar95": "Its part of the portfolio's `var95`; parts add up to it. Money.",
         "componentVar99": "Its part of the portfolio's `var99`; parts add up to it. Money.",

@@ -102,7 +102,9 @@ class RiskSnapshot(View):
     scenario_set_id: strawberry.ID
     var_95_scenario_date: str = strawberry.field(description="The session whose scenario is the value at risk.")
     coverage: float = strawberry.field(description="Share of gross exposure with a price history of its own.")
-    incomplete_symbols: list[str] = strawberry.field(description="Held, but without a price: in no number here.")
+    incomplete_symbols: list[str] = strawberry.field(
+        description="Held, but in no number here: without a price, or without the returns to value it with."
+    )
     proxied_symbols: list[str] = strawberry.field(description="Priced, but valued by a proxy for their history.")
     stale: bool = strawberry.field(description="The engine has been silent for too long: believe the times above.")
     price_age_ms: float | None = strawberry.field(description="Age of the oldest price in it, at the time of reading.")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -359,7 +360,7 @@ def rows_by_symbol(
     proxies = _Proxies(scenarios)
     for row in np.flatnonzero(~(own & np.isfinite(long_run).all(axis=1))).tolist():
         symbol = symbols[row]
-        if scenarios.benchmark is None or not (valued[row] or symbol in opinions):
+        if not can_be_valued(scenarios, symbol, symbol in opinions):
             # Nothing can fill its gaps, and a return of 0 would be made up.
             valued[row] = False
             long_run[row], filtered[row] = 0.0, 0.0
@@ -372,6 +373,15 @@ def rows_by_symbol(
         valued[row] = True
     historical = np.ascontiguousarray(long_run[:, -observations:], dtype)
     return Rows(historical, filtered.astype(dtype), long_run.astype(dtype), own, valued)
+
+
+def can_be_valued(scenarios: ScenarioSet, symbol: str, has_opinion: bool) -> bool:
+    """Whether a symbol has returns in every session of a set, its own or a proxy's; `has_opinion` as it has a price."""
+    column = bisect_left(scenarios.symbols, symbol)
+    known = scenarios.symbols[column : column + 1] == (symbol,)
+    if scenarios.benchmark is not None:
+        return known or has_opinion
+    return known and bool(np.isfinite(scenarios.returns[:, column]).all())
 
 
 class _Proxies:

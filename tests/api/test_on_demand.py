@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.on_demand import Terms, holdings, sector_exposures, snapshots, traded, what_if
+from api.stresses import shocked
 from plimsoll.messages import Mark, RiskSnapshot
 from plimsoll.risk.limits import LimitCode
-from plimsoll.risk.scenarios import ScenarioSet
+from plimsoll.risk.scenarios import ScenarioSet, build
+from plimsoll.risk.stress import Shock
 from plimsoll.risk.tails import expected_shortfall, value_at_risk
 from plimsoll.settings import Settings
 
@@ -158,3 +160,18 @@ def test_exposures_by_sector_by_hand(make: Make, scenarios: ScenarioSet) -> None
     assert (technology.sector, technology.gross, technology.net) == ("Technology", 14_000.0, 6_000.0)
     assert (technology.long, technology.short) == (10_000.0, -4_000.0)
     assert (unknown.sector, unknown.gross, unknown.net) == (None, 500.0, 500.0)
+
+
+def test_a_name_that_cannot_be_valued_is_in_no_number_whoever_is_asked(make: Make) -> None:
+    # Without a benchmark nothing stands in for TSLA, which has a price and no history.
+    scenarios, record = build(make.scenario_set().closes, None, 100), traded(make.record(), {"TSLA": 4.0})
+    found = what_if(record, {"TSLA": 1e6}, MARKS, scenarios, TERMS, sequence="4", now_ns=NOW_NS)
+    assert found.before.incomplete_symbols == found.after.incomplete_symbols == ["TSLA"]
+    held = holdings(record, MARKS, scenarios)
+    assert sum(each.market_value or 0.0 for each in held) + record.cash == found.before.market_value == 21_000.0
+    assert [(each.symbol, each.mark, each.weight_fraction) for each in held[2:]] == [("TSLA", 50.0, None)]
+    assert sum(each.net for each in sector_exposures(record, MARKS, scenarios)) == found.before.net_exposure
+    assert "TSLA" not in {breach.symbol for breach in found.breaches}
+    shock = shocked(record, MARKS, scenarios, Shock(-0.1))
+    assert (shock.pnl, shock.pnl_fraction) == (pytest.approx(-2_000.0), pytest.approx(-2_000.0 / 21_000.0))
+    assert shock.incomplete_symbols == ["TSLA"]
