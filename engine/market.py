@@ -137,10 +137,9 @@ class Marks:
             return None
         self._closes_changed = False
         self._forget_old_sessions()
-        newest = self._closes_of(max(self.closes))
+        last = self._last_closes()
         self._grow()
-        known = np.flatnonzero(np.isfinite(newest))
-        self.previous_close[known] = newest[known]
+        self.previous_close[: len(last)] = last
         self._market = None
         new = self._set_after(max(self.closes))
         if new is None or (self.scenario_set is not None and new.scenario_set_id == self.scenario_set.scenario_set_id):
@@ -283,6 +282,17 @@ class Marks:
         closes = np.full(len(self.symbols), np.nan)
         closes[numbers] = row
         return closes
+
+    def _last_closes(self) -> NDArray[np.float64]:
+        """(symbol,) the newest close of each by the book's numbers, be it of a session before the last one."""
+        newest = np.full(len(self.closed), np.nan)
+        for session in sorted(self.closes):
+            row = self.closes[session]
+            np.copyto(newest[: len(row)], row, where=np.isfinite(row))
+        numbers = [self.symbols.number(symbol) for symbol in self.closed.known]
+        last = np.full(len(self.symbols), np.nan)
+        last[numbers] = newest
+        return last
 
     def _forget_old_sessions(self) -> None:
         for session in sorted(self.closes)[: -self._sessions_kept]:

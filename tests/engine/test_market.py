@@ -141,6 +141,22 @@ def test_the_served_set_is_built_again_to_the_same_id(take: Take, feed: Any, all
     assert np.array_equal(again.filtered, rolled.filtered)
 
 
+def test_the_last_close_is_the_same_whether_its_session_was_lived_through_or_read_later(
+    take: Take, feed: Any, sessions: Sessions
+) -> None:
+    closes = [feed.close(session, prices) for session, prices in sessions[:-1]]
+    session, prices = sessions[-1]
+    # AAPL did not trade in the last session.
+    closes.append(feed.close(session, {symbol: price for symbol, price in prices.items() if symbol != "AAPL"}))
+    ledger = take([feed.tick("AAPL", 100.0), *closes])
+    ledger.marks.roll()
+    assert ledger.marks.mark("AAPL").previous_close == sessions[-2][1]["AAPL"]
+    # A correction takes that one back as well.
+    take([feed.close(sessions[-2][0], {"SP500": 3_000.0})])
+    ledger.marks.roll()
+    assert ledger.marks.mark("AAPL").previous_close == sessions[-3][1]["AAPL"]
+
+
 def test_only_what_a_set_is_made_of_is_kept(take: Take, feed: Any, all_sessions: Sessions) -> None:
     marks = take([feed.close(session, closes) for session, closes in all_sessions]).marks
     marks.roll()
