@@ -5,8 +5,8 @@ positions made from that close to this one. The positions are those held at the 
 sides, so a trade within the session judges neither the model nor the trader (the "hypothetical" P&L of Basel, MAR32).
 
 A portfolio is judged from the first close after it was stated, and not by a close that was sent before its newest
-statement: what it held then is in no log any more. Counts are for ever; the sessions themselves are kept as
-two bits each, the newest 256, in the book's own rows.
+statement: what it held then is in no log any more; nor by a session in which nothing that it holds could be valued.
+Counts are for ever; the sessions themselves are kept as two bits each, the newest 256, in the book's own rows.
 """
 
 from __future__ import annotations
@@ -35,9 +35,13 @@ def held_through(book: Book, closed_ms: int) -> NDArray[np.int64]:
 def judge(book: Book, closed: ClosedSession, choice: Choice) -> None:
     """Count the exceptions of one session, for every portfolio that was held through it."""
     rows = held_through(book, closed.closed_ms)
+    positions = book.positions(rows)
+    size, valued = (abs(positions) @ np.column_stack((np.ones_like(closed.move), np.isfinite(closed.market.mark)))).T
+    # Cash alone loses nothing; what has no price may have.
+    known = (valued > 0.0) | (size == 0.0)
+    rows, positions = rows[known], positions[known]
     if not len(rows):
         return
-    positions = book.positions(rows)
     table = book.rows
     pnl = positions @ np.nan_to_num(closed.move, nan=0.0)
     day = int((np.datetime64(closed.session) - _EPOCH).astype(np.int64))

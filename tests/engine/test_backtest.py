@@ -81,6 +81,19 @@ def test_cash_never_loses_more_than_nothing(
     assert (record.sessions, record.exceptions_95, record.exceptions_99) == (1, 0, 0)
 
 
+def test_what_cannot_be_valued_is_not_judged(
+    ledger_before_the_crash: tuple[Ledger, Sessions], take: Take, feed: Any
+) -> None:
+    ledger, following = ledger_before_the_crash
+    take([feed.portfolio("unpriced", {"NOBODY": 10.0}), feed.portfolio("partly", {"NOBODY": 10.0, "AAPL": 1.0})])
+    take([feed.close(*following[0])])
+    judged(ledger, "2020-02-21")
+    assert backtest_record(ledger.book, ledger.book.row_of["unpriced"]) is None
+    partly = backtest_record(ledger.book, ledger.book.row_of["partly"])
+    assert partly is not None
+    assert partly.sessions == 1
+
+
 def test_a_portfolio_is_judged_from_the_first_close_after_it_was_stated(
     ledger_before_the_crash: tuple[Ledger, Sessions], take: Take, feed: Any
 ) -> None:
