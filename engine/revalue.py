@@ -200,8 +200,8 @@ def advisor_pnl(
     day_pnl = held @ np.nan_to_num(market.mark - market.previous_close, nan=0.0)
     pnl = scenario_pnl(scaled, market.filtered).astype(np.float64)
     long_run_pnl = scenario_pnl(exposure, market.long_run).astype(np.float64)
-    as_of = np.full(len(advisors), marks.time_ns.max())
-    np.maximum.at(as_of, advisor, book.rows["event_time_ns"][rows])
+    as_of = np.full(len(advisors), UNMARKED_NS, np.int64)
+    np.maximum.at(as_of, advisor, _mark_times(marks, positions, book.rows["event_time_ns"][rows])[0])
     count = np.bincount(advisor, minlength=len(advisors))
     return {
         book.advisors.known[number]: AdvisorPnl(

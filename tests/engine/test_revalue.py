@@ -185,3 +185,16 @@ def test_an_advisors_pnl_is_the_sum_of_the_portfolios(valued: Ledger, sessions: 
     assert len(np.frombuffer(one.long_run_pnl)) == len(scenario_set.sessions)
     pnl = np.frombuffer(one.pnl)
     assert np.sort(pnl)[25] == pytest.approx(-made["long-short"].var_95, rel=1e-6)
+
+
+def test_an_advisors_sum_is_no_newer_than_what_is_in_it(valued: Ledger, take: Take, feed: Any) -> None:
+    old = {"timestamp": 1e9}
+    take([feed.tick("OLD", 100.0, **old), feed.portfolio("old", {"OLD": 1.0}, advisor_id="advisor-3", **old)])
+    market, scenario_set = valued.marks.valuation(dict), valued.marks.scenario_set
+    assert market is not None
+    assert scenario_set is not None
+    summed = advisor_pnl(valued.book, valued.marks, market, scenario_set, None, np.array([0, 1, 2]), NOW_NS)
+    made = {name: snapshot(one) for name, one in publish(valued).items()}
+    assert summed["advisor-3"].as_of_ns == 10**18
+    for advisor, pnl in summed.items():
+        assert pnl.as_of_ns == max(each.as_of_ns for each in made.values() if each.advisor_id == advisor)
