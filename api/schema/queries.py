@@ -108,6 +108,7 @@ class Query:
     async def what_if(self, info: Info, portfolio_id: strawberry.ID, trades: list[TradeInput]) -> WhatIf:
         """What trades would change, with the marks of this moment. Nothing is changed.
 
+        Cash stays as it is, so market value moves by what is traded.
         NOT_FOUND for an unknown portfolio. A symbol without a price is among `after.incompleteSymbols`.
         """
         found = await info.context.backend.analysis.what_if(

@@ -2,8 +2,8 @@
 
 A set is a pure function of the official closes, so two programs that have read the same closes hold the same set under
 the same id. Returns are simple (arithmetic) fractions, as in RiskMetrics (1996): P&L is then linear in the value of a
-position. The newest `window` of them are the scenarios, as they were and filtered (`plimsoll.risk.volatility`); the
-older ones make the long run that the structural risk number is measured over, and warm up the volatilities.
+position. The newest `window` of them are the scenarios, as they were and filtered (`plimsoll.risk.volatility`); with
+older ones they make the long run that the structural risk number is measured over. These warm up the volatilities.
 
 A return that was never observed is never made up as 0. Where a whole portfolio is asked about, sessions in which one
 of its names has none are left out (listwise). Where all names share the rows, as in the engine, what a name lacks is
