@@ -140,6 +140,7 @@ BODIES = {
     "a lone surrogate": b'{"query": "{ __typename }", "variables": {"a": "\\ud800"}}',
     "NaN": b'{"query": "{ __typename }", "variables": {"a": NaN}}',
     "a name twice": b'{"query": "{ __typename }", "query": "{ __typename }"}',
+    "a name twice behind 90,000 others": b"{" + b"".join(b'"%d":0,' % n for n in range(90_000)) + b'"89999":0}',
 }
 
 
