@@ -27,6 +27,10 @@ STATE_FORMAT = 3
 """Of the recovery state: raise it whenever one written before cannot be continued (steps, fields, meaning)."""
 RAW_SIZE_MAX = 64 * 1024
 """Bytes of a record that a dead letter keeps, so that the letter itself always fits the broker's limit."""
+KEY_SIZE_MAX = 1_024
+"""Bytes of a key that a dead letter keeps. Ours have 64 at the most, so one that is cut is none of ours either way."""
+TEXT_SIZE_MAX = 1_000
+"""Characters of a letter's field and detail: they quote what a record holds, and may be as long as it is."""
 
 log = logging.getLogger(__name__)
 
@@ -184,12 +188,12 @@ class Ledger:
         self.dead.append(
             DeadLetter(
                 reason=bad.reason,
-                field=bad.field,
-                detail=bad.detail,
+                field=bad.field[:TEXT_SIZE_MAX],
+                detail=bad.detail[:TEXT_SIZE_MAX],
                 topic=record.topic,
                 partition=record.partition,
                 offset=record.offset,
-                key=record.key,
+                key=None if record.key is None else record.key[:KEY_SIZE_MAX],
                 raw=raw[:RAW_SIZE_MAX],
                 raw_size=len(raw),
                 raw_truncated=len(raw) > RAW_SIZE_MAX,

@@ -347,7 +347,7 @@ class Heartbeat(Struct, frozen=True):
 
 
 class DeadLetter(Struct, frozen=True):
-    """What could not be applied. `raw` is at most 64 KiB of the record, in base64 on the wire."""
+    """What could not be applied. `raw` is at most 64 KiB of the record, in base64 on the wire; `key` 1 KiB."""
 
     reason: Reason
     field: str

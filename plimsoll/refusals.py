@@ -93,15 +93,18 @@ def _non_finite_literal(raw: bytes) -> tuple[str, str] | None:
         tree = json.loads(raw, parse_constant=constant)
     except (ValueError, RecursionError):
         return None
-    return (_path_of_non_finite(tree), met[0]) if met else None
+    return ((_path_of_non_finite(tree) or "").removeprefix("."), met[0]) if met else None
 
 
-def _path_of_non_finite(tree: object, path: str = "") -> str:
-    """Where the first number that is none stands: `positions[2].price`."""
+def _path_of_non_finite(tree: object) -> str | None:
+    """Where the first number that is none stands: `.positions[2].price`; None where all are numbers.
+
+    Put together on the way back, so that what is not on the way costs no text: a name may be as long as the record.
+    """
     if isinstance(tree, dict):
-        branches = [(f"{path}.{key}" if path else str(key), branch) for key, branch in tree.items()]
+        steps = ((f".{key}", branch) for key, branch in tree.items())
     elif isinstance(tree, list):
-        branches = [(f"{path}[{index}]", branch) for index, branch in enumerate(tree)]
+        steps = ((f"[{index}]", branch) for index, branch in enumerate(tree))
     else:
-        return path if isinstance(tree, float) and not math.isfinite(tree) else ""
-    return next((found for where, branch in branches if (found := _path_of_non_finite(branch, where))), "")
+        return "" if isinstance(tree, float) and not math.isfinite(tree) else None
+    return next((step + end for step, branch in steps if (end := _path_of_non_finite(branch)) is not None), None)

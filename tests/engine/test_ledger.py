@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from engine.ledger import RAW_SIZE_MAX, Ledger, Record
 from plimsoll import topics
 from plimsoll.errors import Reason
+from plimsoll.messages import encode
 
 NOW_NS = 1_600_000_000 * 10**9
 Take = Callable[[Sequence[Record]], Ledger]
@@ -64,6 +65,30 @@ def test_a_dead_letter_keeps_64_kib_and_the_hash_of_the_whole(take: Take, feed: 
     (letter,) = take([feed.record(topics.MARKET_DATA, b"A", b"x" * (RAW_SIZE_MAX + 1))]).take_dead()
     assert (len(letter.raw), letter.raw_size, letter.raw_truncated) == (RAW_SIZE_MAX, RAW_SIZE_MAX + 1, True)
     assert len(letter.sha256) == 64
+
+
+LONG = 300_000
+"""Bytes of a text within a record that still is one."""
+
+
+@pytest.mark.parametrize(
+    ("topic", "key", "value"),
+    [
+        (topics.PORTFOLIO_UPDATES, b"p-0", GOOD[:-1] + b',"risk_tolerance":"' + b"x" * 3 * LONG + b'"}'),
+        (topics.PORTFOLIO_UPDATES, b"p-0", GOOD[:-1] + b',"currency":"' + b"\\u0001" * (LONG // 2) + b'"}'),
+        (topics.PORTFOLIO_UPDATES, b"p-0", GOOD[:-1] + b',"' + b"x" * 3 * LONG + b'":NaN}'),
+        (topics.PORTFOLIO_UPDATES, b"\xff" * 3 * LONG, GOOD),
+        (topics.PORTFOLIO_UPDATES, b"\xff" * 3 * LONG, None),
+        (topics.MARKET_CLOSES, b"a", b'{"session":"' + "\x80".encode() * LONG + b'","closes":{"A":1}}'),
+    ],
+    ids=["tolerance", "currency", "field", "key", "closed", "session"],
+)
+def test_a_dead_letter_fits_the_brokers_limit_whatever_its_record_holds(
+    take: Take, feed: Any, topic: topics.Topic, key: bytes, value: bytes | None
+) -> None:
+    """Kafka refuses one that does not, and the worker would end there after every start."""
+    (letter,) = take([feed.record(topic, key, value)]).take_dead()
+    assert len(encode(letter)) < 2 * RAW_SIZE_MAX
 
 
 def test_a_fault_of_our_own_is_set_aside_too(

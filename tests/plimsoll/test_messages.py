@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import string
+import tracemalloc
 from collections.abc import Callable
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -274,6 +275,16 @@ POISON: dict[str, tuple[bytes, Reason, str]] = {
 @pytest.mark.parametrize(("value", "reason", "field"), POISON.values(), ids=POISON.keys())
 def test_poison_is_refused_with_its_reason_and_the_field(value: bytes, reason: Reason, field: str) -> None:
     assert refusal(value) == (reason, field)
+
+
+def test_where_a_number_is_none_is_found_without_writing_down_where_all_others_are() -> None:
+    value = b'{"' + b"x" * 5_000 + b'": [' + b"0," * 5_000 + b"NaN]}"
+    tracemalloc.start()
+    try:
+        assert refusal(value) == (Reason.NON_FINITE, f"{'x' * 5_000}[5000]")
+        assert tracemalloc.get_traced_memory()[1] < 100 * len(value)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("key", [None, b"", b"income", b"\xff"])
