@@ -288,7 +288,7 @@ def _in_vain(letter: DeadLetter, value: bytes | None, now_ns: int) -> str:
         elif letter.topic == topics.MARKET_DATA.name:
             messages.decode_market_tick(letter.key, value, now_ns)
         elif letter.topic == topics.MARKET_CLOSES.name:
-            messages.decode_market_close(letter.key, value)
+            messages.decode_market_close(letter.key, value, now_ns)
     except BadMessage as bad:
         return f"would be set aside again, {bad.reason}: {bad}"
     return ""

@@ -159,7 +159,7 @@ class Ledger:
             admit(self.book.symbols, tick.symbol, "symbol")
             self.marks.tick(tick, time_ns)
         else:
-            close = messages.decode_market_close(record.key, record.value)
+            close = messages.decode_market_close(record.key, record.value, now_ns)
             for symbol in close.closes:
                 admit(self.book.symbols, symbol, f"closes.{symbol}")
             self.marks.close(close, record.time_ms)

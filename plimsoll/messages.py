@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
@@ -47,6 +47,8 @@ SESSION_SECONDS_MAX = 604_800.0
 """How slowly a session may be replayed: a week for a day."""
 FUTURE_MAX_SECONDS = 60.0
 """How far ahead of our clock an event may claim to be before it is called a mistake."""
+EARLIEST_ZONE_HOURS = 14
+"""How far the first time zone to begin a day is ahead of UTC."""
 
 
 class RiskTolerance(StrEnum):
@@ -444,11 +446,14 @@ def decode_timed_tick(key: bytes | None, value: bytes, now_ns: int) -> tuple[Mar
     return tick, event_time_ns(tick.timestamp, now_ns)
 
 
-def decode_market_close(key: bytes | None, value: bytes) -> MarketClose:
-    """A record of `market-closes` as a valid session. Raises `BadMessage`."""
+def decode_market_close(key: bytes | None, value: bytes, now_ns: int) -> MarketClose:
+    """A record of `market-closes` as a valid session; `now_ns` is the reader's clock. Raises `BadMessage`."""
     close = _decode_outside(value, MarketClose)
     if not is_session(close.session):
         raise BadMessage(Reason.SCHEMA, f"{close.session!r} is not a date written YYYY-MM-DD", "session")
+    # It would be the newest session until its day comes: all that is measured from the last close would be from it.
+    if close.session > newest_day(now_ns):
+        raise BadMessage(Reason.FUTURE, f"{close.session} has begun nowhere on Earth yet by our clock", "session")
     _require_key(key, close.session, "session")
     if not close.closes:
         raise BadMessage(Reason.SCHEMA, "a session without any close", "closes")
@@ -463,6 +468,11 @@ def is_session(text: str) -> bool:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
+
+
+def newest_day(now_ns: int) -> str:
+    """The newest date that has begun somewhere on Earth: no session of a later one can have closed."""
+    return (datetime.fromtimestamp(now_ns / 1e9, UTC) + timedelta(hours=EARLIEST_ZONE_HOURS)).date().isoformat()
 
 
 def validate_portfolio_update(update: PortfolioUpdate, now_ns: int) -> None:

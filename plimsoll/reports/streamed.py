@@ -16,7 +16,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from plimsoll.errors import BadMessage, BadSetting
-from plimsoll.messages import PRICE_MAX, PortfolioUpdate, Position, RiskTolerance, decode_portfolio_update, encode
+from plimsoll.messages import (
+    PRICE_MAX,
+    PortfolioUpdate,
+    Position,
+    RiskTolerance,
+    decode_portfolio_update,
+    encode,
+    newest_day,
+)
 from plimsoll.refusals import IDENTIFIER_RULE, is_identifier
 from plimsoll.reports.files import BadFile, is_date
 from plimsoll.reports.flags import BENCHMARK
@@ -108,6 +116,11 @@ def _require_streamable(prices: Series) -> None:
             raise BadFile(prices.named, f"{IDENTIFIER_RULE}: rename the column", column=symbol)
         if np.nanmax(prices.value[:, column], initial=0.0) > PRICE_MAX:
             raise BadFile(prices.named, f"a price above {PRICE_MAX:g}: give it in larger units", column=symbol)
+    newest = prices.sessions[-1] if prices.sessions else ""
+    if newest > newest_day(time.time_ns()):
+        raise BadFile(
+            prices.named, f"session {newest} lies in the future: the engine takes no close of it; mend the dates"
+        )
     if len(prices.sessions) < SESSIONS_MIN:
         raise BadFile(
             prices.named,

@@ -110,7 +110,7 @@ def test_every_program_is_this_python_s_module_and_is_told_of_the_port() -> None
 def test_files_of_one_s_own_settle_what_was_left_open(own: dict[str, Path]) -> None:
     settled = check(Demo(port=0, prices=(own["prices"],), positions=own["positions"]), {})
 
-    assert (settled.portfolios, settled.first_session, settled.benchmark) == (2, "2026-03-03", "none")
+    assert (settled.portfolios, settled.first_session, settled.benchmark) == (2, "2023-03-03", "none")
     assert settled.notices == (
         f"{own['positions']}: ignored note",
         f"{own['positions']}: GONE (row 3): no price, so whoever holds it is valued without it",
@@ -119,7 +119,7 @@ def test_files_of_one_s_own_settle_what_was_left_open(own: dict[str, Path]) -> N
     )
     told = programs(settled, 4711, Path("/recovery"))["producer"]
     assert "--num-portfolios" not in told
-    for flag, value in (("--prices", own["prices"]), ("--positions", own["positions"]), ("--from", "2026-03-03")):
+    for flag, value in (("--prices", own["prices"]), ("--positions", own["positions"]), ("--from", "2023-03-03")):
         assert told[told.index(flag) + 1] == str(value)
     assert environment({}, HERE, benchmark=settled.benchmark)["PLIMSOLL_BENCHMARK"] == "none"
 
@@ -162,7 +162,7 @@ def test_what_the_files_say_is_refused_before_anything_is_started(own: dict[str,
 @pytest.fixture
 def own(tmp_path: Path) -> dict[str, Path]:
     """62 sessions of two names, and two portfolios."""
-    rows = [f"{date(2026, 1, 1) + timedelta(days=day)},{50 + day % 7},{90 - day % 5}\n" for day in range(62)]
+    rows = [f"{date(2023, 1, 1) + timedelta(days=day)},{50 + day % 7},{90 - day % 5}\n" for day in range(62)]
     files = {"prices": tmp_path / "prices.csv", "positions": tmp_path / "positions.csv"}
     files["prices"].write_text("date,KO,OAK\n" + "".join(rows))
     files["positions"].write_text("portfolio_id,symbol,quantity,note\na,KO,1,x\na,GONE,2,\nb,OAK,-3,\n")

@@ -15,7 +15,7 @@ from engine.ledger import Ledger, Record
 from plimsoll import topics
 from plimsoll.messages import MarketClose, MarketTick, PortfolioUpdate, Position, encode
 
-NOW_NS = 1_600_000_000 * 10**9
+NOW_NS = 1_700_000_000 * 10**9
 BENCHMARK = "SP500"
 
 

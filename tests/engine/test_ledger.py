@@ -15,7 +15,7 @@ from plimsoll import topics
 from plimsoll.errors import Reason
 from plimsoll.messages import encode
 
-NOW_NS = 1_600_000_000 * 10**9
+NOW_NS = 1_700_000_000 * 10**9
 Take = Callable[[Sequence[Record]], Ledger]
 
 GOOD = b'{"id":"p-0","advisor_id":"a","positions":[{"symbol":"AAPL","quantity":1}]}'

@@ -40,11 +40,11 @@ def test_the_scenario_set_rolls_once_for_all_closes_that_came(closed: Ledger) ->
 def test_closes_in_any_order_and_twice_give_the_same_set(
     take: Take, feed: Any, closed: Ledger, sessions: Sessions
 ) -> None:
-    first = closed.marks.roll()
+    first, now_ns = closed.marks.roll(), 1_700_000_000 * 10**9
     shuffled = Ledger.recovered(None, "SP500", 500, 0.94)
     rng = np.random.default_rng(3)
     for index in [*rng.permutation(len(sessions)).tolist(), 7, 7]:
-        shuffled.take(feed.close(*sessions[index]), 0)
+        shuffled.take(feed.close(*sessions[index]), now_ns)
     again = shuffled.marks.roll()
     assert first is not None
     assert again is not None

@@ -31,7 +31,7 @@ def test_every_close_is_judged_and_can_be_asked_about(system: System) -> None:
     crash = {symbol: 0.7 * price for symbol, price in closes.items()}
     query = """query($id: ID!) { backtest(portfolioId: $id) {
                  live { sessions exceptions95 exceptions99 lastSession } rolling { days } } }"""
-    for number, (session, prices) in enumerate({"2031-01-02": closes, "2031-01-03": crash}.items(), start=1):
+    for number, (session, prices) in enumerate({"2024-01-02": closes, "2024-01-03": crash}.items(), start=1):
         system.send(topics.MARKET_CLOSES, session, encode(MarketClose(session, prices)))
 
         def live(session: str = session) -> Any:

