@@ -157,6 +157,13 @@ class FrameProtocol(WebSocketsSansIOProtocol):
         self.close()
         super().connection_lost(exc)
 
+    def handle_ping(self) -> None:
+        """Answer, but not who does not read: the answers would wait here, as many as there are pings."""
+        if self.writable.is_set():
+            super().handle_ping()
+        else:
+            self.conn.data_to_send()
+
     def handle_close(self, event: Any) -> None:  # noqa: ANN401
         """The client leaves, or answers that we did."""
         self.close()

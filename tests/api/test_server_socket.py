@@ -53,6 +53,23 @@ def test_without_the_module_of_uvicorn_its_own_sockets_are_used(monkeypatch: pyt
     assert chosen_protocol() == "auto"
 
 
+async def test_pings_of_who_does_not_read_are_not_answered(served: Served, make: Make) -> None:
+    socket = await served.socket()
+    (connection,) = served.app.state.sockets._open
+    wire: FrameProtocol = connection._frames
+    client = socket.connection.transport
+    client.pause_reading()
+    pings = b"\x89\xfd\0\0\0\0" + b"x" * 125
+    for _ in range(20):
+        client.write(pings * 5_000)
+        await make.eventually(lambda: client.get_write_buffer_size() == 0)
+    assert not wire.writable.is_set()
+    assert wire.transport.get_write_buffer_size() < 1_000_000
+    client.resume_reading()
+    await make.eventually(wire.writable.is_set)
+    await (await socket.connection.ping())
+
+
 async def test_what_a_client_has_read_grows_while_it_reads_and_only_then(served: Served, make: Make) -> None:
     socket = await served.socket()
     (connection,) = served.app.state.sockets._open
