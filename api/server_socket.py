@@ -44,6 +44,7 @@ _PARTS = (
 _FINAL_TEXT = 0x81
 _SHORT, _MEDIUM, _LONG = Struct("!BB"), Struct("!BBH"), Struct("!BBQ")
 _INTEGER = Struct("@i")
+_UNREADABLE = b"a socket is opened by a GET without a body, with 128 headers at most, each of 8,192 bytes or less"
 _log = logging.getLogger(__name__)
 
 
@@ -75,6 +76,16 @@ class FrameProtocol(WebSocketsSansIOProtocol):
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_SIZE)
                 # What TLS makes of a message has another size, so there only the transport is asked.
                 self._descriptor = -1 if transport.get_extra_info("ssl_object") else raw.fileno()
+
+    def data_received(self, data: bytes) -> None:
+        """Refuse a handshake that cannot be read (a body, a header of 9 kB): uvicorn would keep it and say nothing."""
+        super().data_received(data)
+        if self.conn.handshake_exc is not None and not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n"
+                b"content-length: %d\r\n\r\n%b" % (len(_UNREADABLE), _UNREADABLE)
+            )
+            self.transport.close()
 
     def handle_connect(self, event: Any) -> None:  # noqa: ANN401
         """Offer the connection to the application, whose task has been made and has not run yet."""

@@ -226,6 +226,22 @@ def test_a_socket_is_opened_where_there_are_sockets_alone(server: Server) -> Non
         assert 400 <= server.send("GET", path, **upgrade).status_code < 500
 
 
+def test_a_handshake_that_cannot_be_read_is_refused(server: Server) -> None:
+    lines = {
+        "host": "localhost", "connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13",
+        "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==", "sec-websocket-protocol": "graphql-transport-ws",
+    }  # fmt: skip
+    many = {f"x-{n}": "" for n in range(150)}
+    for more in ({"content-length": "5"}, {"cookie": "x" * 9_000}, many):
+        head = "".join(f"{name}: {value}\r\n" for name, value in {**lines, **more}.items())
+        answer = server.raw(
+            f"GET /graphql HTTP/1.1\r\n{head}\r\n".encode(), b"hello" if "content-length" in more else b""
+        )
+        assert answer.startswith(b"HTTP/1.1 400 "), next(iter(more))
+        stated, _, body = answer.partition(b"\r\n\r\n")
+        assert f"content-length: {len(body)}".encode() in stated.lower()
+
+
 def test_a_request_that_trickles_is_cut_off(server: Server) -> None:
     """Both at once, because each takes its deadline."""
     head = b"GET /live HTTP/1.1\r\nhost: localhost\r\n"
