@@ -571,8 +571,14 @@ def _read_dotenv(path: Path | None, known: Collection[str]) -> dict[str, str]:
     """`KEY=value` lines; comments, blank lines, `export` and matching quotes are understood, nothing else is."""
     if path is None or not path.is_file():
         return {}
+    try:
+        content = path.read_text(encoding="utf-8-sig")  # Editors on Windows begin a file with a byte order mark.
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+        detail = f"cannot be read ({reason}): save it as UTF-8 text that this user may read, or take it away"
+        raise BadSetting(path.name, detail) from None
     stated: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(content.splitlines(), start=1):
         text = line.strip().removeprefix("export ").strip()
         if not text or text.startswith("#"):
             continue

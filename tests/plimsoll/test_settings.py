@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
@@ -63,6 +65,27 @@ def test_a_benchmark_is_a_symbol_or_none() -> None:
 
 def test_the_rest_of_the_environment_is_none_of_our_business() -> None:
     assert load({"PATH": "/bin", "REDIS_PASSWORD": "x", "KAFKA_HEAP_OPTS": "-Xmx1g"}) == Settings()
+
+
+def test_a_file_from_windows_is_read(dotenv: Path) -> None:
+    dotenv.write_bytes(b"\xef\xbb\xbfPLIMSOLL_SCENARIOS=250\r\nPLIMSOLL_WINDOW_MS=20\r\n")
+    assert load({}, dotenv) == Settings(scenarios=250, window_ms=20)
+
+
+def test_a_file_that_is_no_text_is_refused_by_name(dotenv: Path) -> None:
+    dotenv.write_text("PLIMSOLL_SCENARIOS=250\n", encoding="utf-16")
+    with pytest.raises(BadSetting, match=r"^\.env: cannot be read \(it is no UTF-8 text\): save it as UTF-8"):
+        load({}, dotenv)
+
+
+def test_a_file_that_may_not_be_read_is_refused_by_name(dotenv: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(dotenv))
+
+    dotenv.touch()
+    monkeypatch.setattr(Path, "read_text", refuse)  # Whoever runs tests as root may read everything.
+    with pytest.raises(BadSetting, match=r"^\.env: cannot be read \(Permission denied\)"):
+        load({}, dotenv)
 
 
 def test_what_docker_compose_reads_from_the_same_file_is_left_to_it(dotenv: Path) -> None:
