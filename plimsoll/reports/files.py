@@ -82,8 +82,8 @@ class Table:
             raise self.bad(f"{_shown(cell)} is not a date as 2020-02-19", record, column)
         return found
 
-    def number(self, record: int, column: int) -> float:
-        """The number of a cell, NaN where it is missing. Raises `BadFile` where it is neither, or infinite."""
+    def number(self, record: int, column: int, most: float = math.inf) -> float:
+        """The number of a cell, NaN where it is missing. Raises `BadFile` where it is neither, or beyond `most`."""
         cell = self.columns[column][record]
         try:
             found = _number(cell)
@@ -91,6 +91,9 @@ class Table:
             raise self.bad(f"{_shown(cell)} is not a number", record, column) from None
         if math.isinf(found):
             raise self.bad(f"{_shown(cell)} is not a finite number", record, column)
+        if abs(found) > most:
+            bound = f"above {most:g}" if found > 0.0 else f"below {-most:g}"
+            raise self.bad(f"{_shown(cell)} is a number {bound}, which is not taken", record, column)
         return found
 
     def text(self, record: int, column: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from plimsoll.errors import BadSetting
+from plimsoll.messages import CASH_MAX
 from plimsoll.reports.files import is_date
 from plimsoll.risk.backtest import Hold
 from plimsoll.risk.measures import Choice
@@ -140,6 +141,8 @@ def _amount(text: str, amount: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise BadSetting("--cash", f"{text!r} is not an amount of money, as 25000, or a portfolio's, as growth=25000")
+    if abs(value) > CASH_MAX:
+        raise BadSetting("--cash", f"{text!r} is beyond {CASH_MAX:g}, the most that is taken")
     return value
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from plimsoll.messages import CASH_MAX, QUANTITY_MAX
 from plimsoll.reports.files import BadFile, Table, read_table
 from plimsoll.risk.alignment import TOLERANCE_NUMBERS
 
@@ -104,7 +105,7 @@ def _hold(portfolio: Portfolio, symbol: str, table: Table, record: int, column: 
             record,
             column["symbol"],
         )
-    quantity = table.number(record, column["quantity"])
+    quantity = table.number(record, column["quantity"], QUANTITY_MAX)
     if quantity != quantity:  # noqa: PLR0124  # NaN, which stands for an empty cell
         raise table.bad("no quantity: give a number of units, 0 where none is held", record, column["quantity"])
     portfolio.rows[symbol] = table.rows[record]
@@ -124,7 +125,7 @@ def _state(
         if text not in TOLERANCE_NUMBERS:
             raise table.bad(f"{text!r} is none of {', '.join(TOLERANCE_NUMBERS)}", record, column)
     if name == "cash":
-        amount = table.number(record, column)
+        amount = table.number(record, column, CASH_MAX)
         if amount != amount:  # noqa: PLR0124  # NaN, which says nothing
             return
         text = repr(amount)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from plimsoll.messages import PRICE_MAX, QUANTITY_MAX
 from plimsoll.reports.files import BadFile, Table, read_table
 from plimsoll.risk.arrays import FloatArray
 from plimsoll.risk.scenarios import Closes
@@ -53,7 +54,7 @@ def read_prices(paths: Sequence[Path]) -> Series:
 
     A day on which nothing has a price is a holiday in the calendar of whoever made the file, and no session.
     """
-    read = [_series(read_table(path), "price", zero_allowed=False) for path in paths]
+    read = [_series(read_table(path), "price", PRICE_MAX, zero_allowed=False) for path in paths]
     joined = read[0]
     for other in read[1:]:
         joined = _joined(joined, other)
@@ -68,7 +69,7 @@ def read_prices(paths: Sequence[Path]) -> Series:
 
 def read_volumes(path: Path) -> Series:
     """Volumes, zero or more, in units. Raises `BadFile` naming file, row and column."""
-    return _series(read_table(path), "volume", zero_allowed=True)
+    return _series(read_table(path), "volume", QUANTITY_MAX, zero_allowed=True)
 
 
 def closes_of(prices: Series) -> Closes:
@@ -87,7 +88,7 @@ def average_volumes(volumes: Series) -> dict[str, float]:
     }
 
 
-def _series(table: Table, what: str, *, zero_allowed: bool) -> Series:
+def _series(table: Table, what: str, most: float, *, zero_allowed: bool) -> Series:
     table = _without_numbering(table)
     if len(table.header) < 2:
         raise table.bad(f"there is one column only: a date, then a {what} column for each symbol, are needed")
@@ -100,7 +101,8 @@ def _series(table: Table, what: str, *, zero_allowed: bool) -> Series:
         if earlier > later:
             raise table.bad(f"{later} follows {earlier}: put the dates in ascending order", record, 0)
     value = np.array(
-        [[table.number(record, column) for record in records] for column in range(1, len(table.header))], np.float64
+        [[table.number(record, column, most) for record in records] for column in range(1, len(table.header))],
+        np.float64,
     )
     refused = value < 0.0 if zero_allowed else value <= 0.0
     if refused.any():

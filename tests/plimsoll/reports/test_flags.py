@@ -24,6 +24,7 @@ def test_cash_is_of_everybody_unless_it_names_somebody() -> None:
     [
         ("--cash", lambda: cash_of(["much"])),
         ("--cash", lambda: cash_of(["growth=inf"])),
+        ("--cash", lambda: cash_of(["growth=-1e300"])),
         ("--cash", lambda: cash_of(["=5"])),
         ("--cash", lambda: cash_of(["5", "6"])),
         ("--cash", lambda: cash_of(["a=5", "a=6"])),

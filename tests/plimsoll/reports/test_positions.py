@@ -59,6 +59,8 @@ def test_cash_is_the_portfolio_s_and_is_said_in_one_row_or_in_all(write: Write) 
         ("portfolio_id,symbol,quantity\ngrowth,KO,NaN\n", 2, "quantity", "no quantity"),
         ("portfolio_id,symbol,quantity\ngrowth,KO,ten\n", 2, "quantity", "'ten' is not a number"),
         ("portfolio_id,symbol,quantity\ngrowth,KO,inf\n", 2, "quantity", "not a finite number"),
+        ("portfolio_id,symbol,quantity\ngrowth,KO,-1e300\n", 2, "quantity", "'-1e300' is a number below -1e+12"),
+        ("portfolio_id,symbol,quantity,cash\ngrowth,KO,1,1e16\n", 2, "cash", "'1e16' is a number above 1e+15"),
         ("portfolio_id,symbol,quantity\na,KO,1\nb,KO,1\na,KO,2\n", 4, "symbol", "a holds KO in row 2 already"),
         (HEADER + "a,KO,1,Consumer,,\nb,KO,1,Energy,,\n", 3, "sector", "KO is 'Energy' here and 'Consumer' in row 2"),
         (HEADER + "a,KO,1,,Moderate,\na,PG,1,,Aggressive,\n", 3, "risk_tolerance", "a is 'Aggressive' here"),

@@ -58,6 +58,7 @@ def test_files_that_do_not_fit_are_both_named(write: Write, text: str, said: str
         ("Date,KO,PG\n2022-01-03,1,1\n2022-01-04,1,0\n", 3, "PG", "a price of 0: a price is above zero"),
         ("Date,KO\n2022-01-03,-5\n", 2, "KO", "a price of -5"),
         ("Date,KO\n2022-01-03,five\n", 2, "KO", "'five' is not a number"),
+        ("Date,KO\n2022-01-03,1e200\n", 2, "KO", "'1e200' is a number above 1e+09"),
         ("Date,KO\n2022-01-03,inf\n", 2, "KO", "not a finite number"),
     ],
 )

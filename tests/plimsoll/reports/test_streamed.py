@@ -96,9 +96,9 @@ def test_a_portfolio_is_sent_as_its_file_states_it(write: Write) -> None:
     ],
 )
 def test_what_a_reader_would_refuse_is_refused_with_its_place(write: Write, row: str, column: str, said: str) -> None:
-    book = read_positions(write("positions.csv", f"{HEADER}first,AAA,1,,,\n{row}\n"))
+    path = write("positions.csv", f"{HEADER}first,AAA,1,,,\n{row}\n")
     with pytest.raises(BadFile) as raised:
-        streamed.updates_of(book)
+        streamed.updates_of(read_positions(path))
     assert (raised.value.row, raised.value.column) == (3, column)
     assert said in raised.value.detail
 
