@@ -7,6 +7,7 @@ in use. An error that can be expected is one sentence on standard error; a trace
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -217,6 +218,13 @@ def main() -> None:
     except PlimsollError as error:
         print(f"plimsoll: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, BadSetting) else 1)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        # What is still in the buffer would fail once more at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print("plimsoll: the disk is full, and what was written is not whole: make room, ask again", file=sys.stderr)
+        sys.exit(1)
 
 
 def _settings() -> settings.Settings:

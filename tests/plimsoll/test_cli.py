@@ -283,6 +283,24 @@ def test_what_cannot_be_done_is_one_sentence_and_an_exit_code(
     assert answer.stdout == ""
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+@pytest.mark.parametrize("arguments", [["schema"], ["risk", "--prices", STOCKS, "--positions", EXAMPLE], ["--help"]])
+def test_a_full_disk_is_one_sentence(tmp_path: Path, arguments: list[str | Path]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        answer = subprocess.run(
+            [sys.executable, "-m", "plimsoll.cli", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+            cwd=tmp_path,
+        )
+
+    assert answer.returncode == 1
+    assert answer.stderr == "plimsoll: the disk is full, and what was written is not whole: make room, ask again\n"
+
+
 def test_a_port_that_is_in_use_is_exit_code_3(tmp_path: Path) -> None:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
