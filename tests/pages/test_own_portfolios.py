@@ -48,7 +48,7 @@ def test_own_portfolios_are_in_the_table_and_the_page_says_when_prices_stand_sti
         expect(grid.get_by_role("row").filter(has_text=portfolio_id)).to_be_visible()
     expect(grid.get_by_role("row").filter(has_text="mine")).to_contain_text("partial")
     bar = page.locator(".replay")
-    expect(bar).to_contain_text("stand still at the close of 31 Mar 2026")
+    expect(bar).to_contain_text("stand still at the close of 31 Mar 2023")
     grid.get_by_role("row").filter(has_text="mine").click()
     until(lambda: page.get_by_text("GONE").count(), "name of what has no price", show=visitor.account)
     assert visitor.troubles() == []

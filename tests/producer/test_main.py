@@ -82,7 +82,7 @@ def test_a_batch_leaves_nothing_that_a_reader_would_refuse(processes: Processes,
     assert len({portfolio.id for portfolio in portfolios}) == 60
     assert len({portfolio.advisor_id for portfolio in portfolios}) == 7
 
-    closes = [decode_market_close(key, value) for key, value in read_all(broker_address, MARKET_CLOSES)]
+    closes = [decode_market_close(key, value, time.time_ns()) for key, value in read_all(broker_address, MARKET_CLOSES)]
     assert len(closes) == 7591
     assert closes[-1].sectors is not None
     assert [close.session for close in closes][-1] == "2020-02-18"
@@ -106,7 +106,7 @@ def test_a_session_is_streamed_to_its_real_closes(processes: Processes, broker_a
     now_ns = time.time_ns()
     closes = {
         close.session: close.closes
-        for close in (decode_market_close(key, value) for key, value in read_all(broker_address, MARKET_CLOSES))
+        for close in (decode_market_close(key, value, time.time_ns()) for key, value in read_all(broker_address, MARKET_CLOSES))
     }
     assert list(closes)[-2:] == ["2020-02-19", "2020-02-20"]
     assert len(closes) == 32
