@@ -104,10 +104,9 @@ def test_a_session_is_streamed_to_its_real_closes(processes: Processes, broker_a
     assert child.wait(30.0)
     assert child.exit_code() == 0, child.tail()
     now_ns = time.time_ns()
-    closes = {
-        close.session: close.closes
-        for close in (decode_market_close(key, value, time.time_ns()) for key, value in read_all(broker_address, MARKET_CLOSES))
-    }
+    records = read_all(broker_address, MARKET_CLOSES)
+    decoded = [decode_market_close(key, value, time.time_ns()) for key, value in records]
+    closes = {close.session: close.closes for close in decoded}
     assert list(closes)[-2:] == ["2020-02-19", "2020-02-20"]
     assert len(closes) == 32
     ticks = [decode_market_tick(key, value, now_ns) for key, value in read_all(broker_address, MARKET_DATA)]
