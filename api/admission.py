@@ -90,15 +90,15 @@ class Admission:
 
         Nothing that is looked at here costs more than a hash.
         """
-        return not self.required or self._knows(_in_headers(headers))
+        return not self.required or self._knows(lambda: _in_headers(headers))
 
     def knows_socket(self, params: Mapping[str, object] | None, headers: Mapping[str, str]) -> bool:
         """The same of what the opening of a socket shows, as `socket` looks at it."""
-        return not self.required or self._knows(_in_parameters(params or {}) or _in_headers(headers))
+        return not self.required or self._knows(lambda: _at_opening(params, headers))
 
-    def _knows(self, shown: list[tuple[bool, str]]) -> bool:
+    def _knows(self, read: Callable[[], list[tuple[bool, str]]]) -> bool:
         try:
-            (is_token, credential), *others = shown
+            (is_token, credential), *others = read()
             if not is_token and self._api_keys is not None:
                 self._api_keys.verify(credential)
                 return not others
@@ -113,7 +113,7 @@ class Admission:
         """
         if not self.required:
             return ANYONE
-        return await self._admit(_in_parameters(params or {}) or _in_headers(headers))
+        return await self._admit(_at_opening(params, headers))
 
     async def still(self, caller: Caller) -> bool:
         """Whether somebody who was let in would still be: long-lived streams ask every few seconds."""
@@ -163,6 +163,11 @@ def _in_headers(headers: Mapping[str, str]) -> list[tuple[bool, str]]:
         if is_token is not None:
             found.append(_authorization(value, bare=False) if is_token else (False, value.strip()))
     return found
+
+
+def _at_opening(params: Mapping[str, object] | None, headers: Mapping[str, str]) -> list[tuple[bool, str]]:
+    """What the opening of a socket shows: its parameters, or the headers of the upgrade where they show nothing."""
+    return _in_parameters(params or {}) or _in_headers(headers)
 
 
 def _in_parameters(params: Mapping[str, object]) -> list[tuple[bool, str]]:

@@ -109,27 +109,29 @@ def max_drawdown(returns: FloatArray) -> FloatArray:
         returns = np.pad(returns, ((0, 0), (0, rest)))
     # (scenario of the stretch, stretch, portfolio)
     gain = np.add(returns.reshape(portfolios, stretches, _STRETCH).transpose(2, 1, 0), 1.0, dtype=np.float64, order="C")
-    np.maximum(gain, 0.0, out=gain)
+    # Below nothing is ruin. Above, so that the growth of a stretch stays finite: infinitely often nothing is no number.
+    np.clip(gain, 0.0, _GAIN_MAX, out=gain)
     growth, share = np.ones_like(gain[0]), np.ones_like(gain[0])
     least_growth, least_share = growth.copy(), share.copy()
-    # Infinite growth times no share is a NaN, and the share alone is less than nothing then: it is what counts.
-    with np.errstate(over="ignore", invalid="ignore"):
-        for each in gain:
-            np.multiply(growth, each, out=growth)
-            np.minimum(least_growth, growth, out=least_growth)
-            np.multiply(share, each, out=share)
-            np.minimum(share, 1.0, out=share)
-            np.minimum(least_share, share, out=least_share)
-        reached, least = np.ones(portfolios), np.ones(portfolios)
-        for at in range(stretches):
-            np.minimum(least, least_share[at], out=least)
-            np.minimum(least, reached * least_growth[at], out=least)
-            reached = np.minimum(share[at], reached * growth[at])
+    for each in gain:
+        np.multiply(growth, each, out=growth)
+        np.minimum(least_growth, growth, out=least_growth)
+        np.multiply(share, each, out=share)
+        np.minimum(share, 1.0, out=share)
+        np.minimum(least_share, share, out=least_share)
+    reached, least = np.ones(portfolios), np.ones(portfolios)
+    for at in range(stretches):
+        np.minimum(least, least_share[at], out=least)
+        np.minimum(least, reached * least_growth[at], out=least)
+        reached = np.minimum(share[at], reached * growth[at])
     return least - 1.0
 
 
 _STRETCH = 25
 """Scenarios of one stretch: 20 stretches of 25 are 500, and neither number has to be."""
+_GAIN_MAX = 1e12
+"""What one scenario multiplies wealth by at the most: to the power of a stretch it is still a float, and whoever is not
+back at the peak by it has lost all but a millionth of a millionth, which is as deep as it gets."""
 
 
 def _downside(returns: FloatArray, risk_free: float) -> FloatArray:

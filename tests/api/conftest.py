@@ -26,7 +26,9 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 from api.app import create_app
+from api.identity import Caller
 from api.patience import PatientProtocol
+from api.tokens import Tokens
 from plimsoll import keys
 from plimsoll.messages import (
     AdvisorPnl,
@@ -452,6 +454,20 @@ class Served:
         socket.reader = asyncio.create_task(socket.read())
         self.stack.callback(socket.reader.cancel)
         return socket
+
+
+@pytest.fixture
+def tokens_read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every token that is verified from now on, instead of being remembered or refused unseen."""
+    found: list[str] = []
+    read = Tokens._read
+
+    async def reading(tokens: Tokens, token: str) -> Caller:
+        found.append(token)
+        return await read(tokens, token)
+
+    monkeypatch.setattr(Tokens, "_read", reading)
+    return found
 
 
 @pytest.fixture

@@ -19,7 +19,6 @@ from api.bodies import BODY_SIZE_MAX, Bodies
 from api.guard import Guard, is_own_address
 from api.identity import ANYONE, STRANGER, Caller
 from api.rates import Buckets, RateLimit, Rates
-from api.tokens import Tokens
 from plimsoll.settings import Settings
 
 if TYPE_CHECKING:
@@ -313,16 +312,8 @@ async def test_addresses_that_have_not_signed_in_are_held_to_a_rate_each_and_nob
 
 
 async def test_tokens_that_are_new_are_looked_at_so_often_and_one_that_is_known_at_any_time(
-    issuer: Issuer, monkeypatch: pytest.MonkeyPatch
+    issuer: Issuer, tokens_read: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at: list[str] = []
-    read = Tokens._read
-
-    async def reading(tokens: Tokens, token: str) -> Caller:
-        looked_at.append(token)
-        return await read(tokens, token)
-
-    monkeypatch.setattr(Tokens, "_read", reading)
     # However slow the machine is, nothing flows into the bucket meanwhile.
     monkeypatch.setattr("api.app.time", SimpleNamespace(monotonic=lambda: 0.0, time_ns=time.time_ns))
     good = issuer.bearer()
@@ -332,9 +323,16 @@ async def test_tokens_that_are_new_are_looked_at_so_often_and_one_that_is_known_
         answers = [await http.get("/health", headers=bad) for _ in range(8)]
         assert [each.status_code for each in answers] == [401] * 3 + [429] * 5
         assert answers[-1].headers["retry-after"] == "1"
-        assert len(looked_at) == 1 + 3
+        assert len(tokens_read) == 1 + 3
         assert code(await http.post("/graphql", json={}, headers=bad)) == "RATE_LIMITED"
         assert (await http.get("/no/such", headers=good)).status_code == 404
+
+
+@pytest.mark.parametrize("shown", ["Basic YTpi", "", "Bearer", "YTpi"])
+async def test_what_is_no_token_at_all_is_refused_like_one_that_is_wrong(issuer: Issuer, shown: str) -> None:
+    async with opened(Settings(auth="on", jwks=str(issuer.path))) as http:
+        for path in ("/health", "/no/such", "/graphql"):
+            assert (await http.get(path, headers={"authorization": shown})).status_code == 401, path
 
 
 # --- without a server -------------------------------------------------------------------------------------------------

@@ -19,7 +19,6 @@ from api.identity import ANYONE, Caller, Role
 from api.persisted import Documents
 from api.sockets.codes import Code, reason
 from api.sockets.registry import Limits
-from api.tokens import Tokens
 from plimsoll.settings import Settings
 
 if TYPE_CHECKING:
@@ -508,32 +507,35 @@ class TestWhereThereIsSignIn:
             redis_url=redis_url, kafka_brokers="127.0.0.1:1", auth="on", jwks=str(issuer.path), rate_signed_in=2
         )
 
-    async def test_tokens_that_are_new_are_looked_at_so_often_and_one_that_is_known_at_any_time(
-        self, open_socket: Open, served: Served, issuer: Issuer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        looked_at: list[str] = []
-        read = Tokens._read
-
-        async def reading(tokens: Tokens, token: str) -> Caller:
-            looked_at.append(token)
-            return await read(tokens, token)
-
-        monkeypatch.setattr(Tokens, "_read", reading)
-        # However slow the machine is, nothing flows into the bucket meanwhile.
-        monkeypatch.setattr(served.app.sockets._rates._strangers, "_clock", lambda: 0.0)  # type: ignore[attr-defined]
-
-        async def opening(payload: dict[str, str]) -> Speaker:
+    @pytest.fixture
+    def opening(self, open_socket: Open) -> Callable[[Mapping[str, Any]], Awaitable[Speaker]]:
+        async def opening(payload: Mapping[str, Any]) -> Speaker:
             socket = await open_socket(initialised=False)
             await socket.say({"type": "connection_init", "payload": payload})
             return socket
 
+        return opening
+
+    async def test_tokens_that_are_new_are_looked_at_so_often_and_one_that_is_known_at_any_time(
+        self, opening: Any, served: Served, issuer: Issuer, tokens_read: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # However slow the machine is, nothing flows into the bucket meanwhile.
+        monkeypatch.setattr(served.app.sockets._rates._strangers, "_clock", lambda: 0.0)  # type: ignore[attr-defined]
         good, bad = issuer.bearer(), issuer.bearer(aud="others")
         assert await (await opening(good)).hear() == {"type": "connection_ack"}
         answers = [await (await opening(bad)).closed() for _ in range(5)]
         assert [code for code, _ in answers] == [4403] * 3 + [4129] * 2
         assert answers[-1][1].startswith("too many requests; ask again in")
-        assert len(looked_at) == 1 + 3
+        assert len(tokens_read) == 1 + 3
         assert await (await opening(good)).hear() == {"type": "connection_ack"}
+
+    @pytest.mark.parametrize("shown", [5, ["a"], "Basic YTpi", "", "Bearer"])
+    async def test_what_is_no_token_at_all_is_turned_away_like_one_that_is_wrong(
+        self, opening: Any, shown: object
+    ) -> None:
+        code, reason = await (await opening({"authorization": shown})).closed()
+        assert code == 4403
+        assert reason.startswith("Forbidden: ")
 
 
 async def test_our_own_pages_may(open_socket: Open, served: Served) -> None:

@@ -109,6 +109,13 @@ def test_ruin_is_the_deepest_drawdown_there_is() -> None:
     assert measures.max_drawdown(np.array([[0.1, -1.5, -1.5, 0.3]]))[0] == -1.0
 
 
+@pytest.mark.filterwarnings("error")
+def test_who_is_ruined_stays_so_however_much_everything_grows_afterwards() -> None:
+    boom = [1e300] * 60
+    returns = np.array([[-2.0, *boom], [*boom, -2.0], [-0.5, *boom], [0.0, *boom]])
+    assert measures.max_drawdown(returns).tolist() == [-1.0, -1.0, -0.5, 0.0]
+
+
 @given(arrays(np.float64, (2, 60), elements=st.floats(-0.5, 0.5)))
 def test_max_drawdown_is_that_of_the_textbook(returns: FloatArray) -> None:
     for row, drawdown in zip(returns, measures.max_drawdown(returns), strict=True):
