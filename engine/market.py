@@ -183,7 +183,7 @@ class Marks:
     def closed_session(self, session: str) -> ClosedSession | None:
         """What a session is judged by; None where no scenario set was in force before it.
 
-        It takes some milliseconds: the set of the evening before is built again.
+        It takes ten milliseconds and more: the set of the evening before is built again.
         """
         before = max(each for each in self.closes if each < session)
         known = self._set_after(before)

@@ -67,7 +67,7 @@ TOUCH_SHARE = 20
 SUM_NS = BEAT_NS // 4
 """Sums of advisors go out in parts, so that no window waits for all of them."""
 JUDGING_SECONDS = 0.05
-"""For the live backtest in one window: a session of ten thousand portfolios takes a third of it."""
+"""For the live backtest in one window: about what one session of ten thousand portfolios takes, its set included."""
 CENSUS_BEATS = 5
 """A census passes over the book once: at every fifth beat it costs what one window of a hundred does at the most."""
 ADVISORS_PER_SECOND_MAX = 100

@@ -122,7 +122,7 @@ def test_who_was_away_for_many_sessions_judges_them_one_window_after_another(
 def test_history_that_comes_while_nothing_is_held_through_it_costs_no_scenario_sets(
     revaluation: Revaluation, clock: Clock, feed: Any, history: list[Record], sessions: Sessions, monkeypatch: Any
 ) -> None:
-    """Each set of an evening before takes milliseconds: a thousand of them in one window once made a worker hang."""
+    """A set of an evening before takes ten milliseconds: a thousand of them in one window once made a worker hang."""
     revaluation.on_batch([Poll(history[:400], caught_up=True)])
     end(revaluation, clock)
     monkeypatch.setattr(engine.market.Marks, "closed_session", lambda *_: pytest.fail("a session was prepared"))
