@@ -90,6 +90,9 @@ def trimmed(client: Client, partitions: Sequence[int]) -> dict[int, int]:
 
     Compaction does not count: it keeps the newest of each key, and the log still begins at 0. Raises `Unavailable`.
     """
+    # A client that has not yet heard of any broker misses the answer to its own first question for the leaders now and
+    # then (some 4 of 100 times), and waits until its time is up.
+    _metadata(client)
     earliest = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
     asked = {TopicPartition(topics.PORTFOLIO_UPDATES.name, each): earliest for each in partitions}
     answers = client.list_offsets(asked, request_timeout=_TIMEOUT_SECONDS)
