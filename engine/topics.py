@@ -155,7 +155,9 @@ def _create(client: Client, missing: list[topics.Topic], replication_factor: int
     refusals = {}
     for name, answer in asked.items():
         try:
-            answer.result(timeout=_TIMEOUT_SECONDS)
+            answer.result(timeout=2 * _TIMEOUT_SECONDS)
+        except TimeoutError:
+            raise Unavailable("Kafka", f"topic {name} is not created in time at {client.kafka}") from None
         except KafkaException as error:
             code = error.args[0].code()
             if code in (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED):
