@@ -252,7 +252,7 @@ def _has_portfolios(kafka: transport.Kafka) -> bool:
     topic = topics.PORTFOLIO_UPDATES
     try:
         return any(
-            consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=1.0)[1] > 0
+            consumer.get_watermark_offsets(TopicPartition(topic.name, partition), timeout=5.0)[1] > 0
             for partition in range(topic.partitions)
         )
     except KafkaException:

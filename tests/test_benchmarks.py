@@ -119,7 +119,7 @@ def test_a_portfolio_is_weighed_at_rest_and_with_its_history_full(tmp_path: Path
 
 @linux
 def test_ticks_are_followed_from_their_sending_to_a_subscriber(tmp_path: Path) -> None:
-    rows, figures, _ = table(tmp_path, "ticks", "--portfolios", "60", "--ticks", "200", "--seconds", "5")
+    rows, figures, _ = table(tmp_path, "ticks", "--portfolios", "60", "--ticks", "200", "--seconds", "8")
     handful, size = figures["ticks"]["sizes"]
     assert (handful["portfolios"], size["portfolios"]) == (10, 60)
     for each in (handful, size):

@@ -222,10 +222,10 @@ def test_every_route_has_its_curl() -> None:
 CURL = """
 curl() {
   local most=10 answer code=0
-  if [ "$1" = -N ]; then most=1; fi
+  if [ "$1" = -N ]; then most=3; fi
   answer=$(command curl --silent --show-error --fail-with-body --max-time $most "$@") || code=$?
-  # A stream has no end: what it said in a second is enough.
-  if [ -z "$answer" ] || { [ $code != 0 ] && ! { [ $most = 1 ] && [ $code = 28 ]; }; }; then
+  # A stream has no end: what it said in three seconds is enough.
+  if [ -z "$answer" ] || { [ $code != 0 ] && ! { [ $most = 3 ] && [ $code = 28 ]; }; }; then
     echo "curl $*: exit code $code, $answer" >&2
     exit 1
   fi

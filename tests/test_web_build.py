@@ -171,8 +171,8 @@ def test_a_failed_step_ends_the_build_with_npms_words_the_remedy_and_the_switch(
 
 def test_a_step_that_never_ends_is_ended(web_build: ModuleType, tmp_path: Path) -> None:
     command = _script("import time; print('waiting', flush=True); time.sleep(600)")
-    with pytest.raises(SystemExit, match=r"(?s)had not ended after 2 s.*waiting.*SKIP_WEB=1"):
-        web_build.run_step(command, tmp_path, dict(os.environ), seconds_max=2)
+    with pytest.raises(SystemExit, match=r"(?s)had not ended after 5 s.*waiting.*SKIP_WEB=1"):
+        web_build.run_step(command, tmp_path, dict(os.environ), seconds_max=5)
 
 
 def test_compressed_files_hold_the_same_and_come_out_the_same_twice(web_build: ModuleType, tmp_path: Path) -> None:

@@ -310,7 +310,7 @@ def following(fan: Fan, shelf: Shelf, seconds: float) -> AsyncIterator[Batch]:
 async def test_a_change_after_quiet_is_told_at_once_and_those_after_it_an_interval_later(fan: Fan, make: Make) -> None:
     loop = asyncio.get_running_loop()
     # Long enough that a machine which stalls for a moment is not taken for it.
-    interval = 1.0
+    interval = 3.0
     batches = following(fan, Shelf(), interval)
     assert await anext(batches) == BEGIN
     fan.mailbox.put("a", make.snapshot("a", sequence="1"))

@@ -552,7 +552,7 @@ async def test_a_stream_ends_with_what_let_its_reader_in(
     monkeypatch.setattr("api.event_streams.BEAT_SECONDS", 0.05)
     await settle(seed, make, OWN, factor=1.0)
     # Within the leeway for clocks that differ, so it is let in, and ends in some seconds.
-    headers = issuer.bearer(advisor_id=OWN.advisor, exp=int(time.time()) - 3)
+    headers = issuer.bearer(advisor_id=OWN.advisor, exp=int(time.time()) + 1)
     async with (
         httpx.AsyncClient(base_url=served.url, timeout=20, headers=headers) as http,
         http.stream("GET", "/stream/risk-updates") as response,

@@ -267,6 +267,13 @@ def test_callers_beyond_the_table_are_forgotten(monkeypatch: pytest.MonkeyPatch)
     assert buckets.take("a", 2) == 0.0
 
 
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, nothing flows into a bucket meanwhile."""
+    monkeypatch.setattr("api.app.time", SimpleNamespace(monotonic=lambda: 0.0, time_ns=time.time_ns))
+
+
+@pytest.mark.usefixtures("still")
 async def test_who_asks_too_often_is_told_when_to_come_back_in_the_shape_of_the_protocol() -> None:
     async with opened(Settings(rate_anyone=1)) as http:
         answers = [await http.post("/graphql", json={}) for _ in range(4)]
@@ -279,6 +286,7 @@ async def test_who_asks_too_often_is_told_when_to_come_back_in_the_shape_of_the_
         assert (await http.get("/live")).status_code == 200
 
 
+@pytest.mark.usefixtures("still")
 async def test_a_batch_counts_as_all_of_its_requests() -> None:
     async with opened(Settings(rate_anyone=3)) as http:
         refused = await http.post("/graphql", json=[QUERY] * 10)
@@ -311,11 +319,10 @@ async def test_addresses_that_have_not_signed_in_are_held_to_a_rate_each_and_nob
     assert await status(replace(ANYONE, subject="stranger"), "192.0.2.1") == 200
 
 
+@pytest.mark.usefixtures("still")
 async def test_tokens_that_are_new_are_looked_at_so_often_and_one_that_is_known_at_any_time(
-    issuer: Issuer, tokens_read: list[str], monkeypatch: pytest.MonkeyPatch
+    issuer: Issuer, tokens_read: list[str]
 ) -> None:
-    # However slow the machine is, nothing flows into the bucket meanwhile.
-    monkeypatch.setattr("api.app.time", SimpleNamespace(monotonic=lambda: 0.0, time_ns=time.time_ns))
     good = issuer.bearer()
     async with opened(Settings(auth="on", jwks=str(issuer.path), rate_signed_in=2)) as http:
         assert (await http.get("/no/such", headers=good)).status_code == 404

@@ -252,7 +252,7 @@ async def test_a_line_that_ended_is_made_anew_and_its_readers_hear_of_a_gap(
 async def test_a_silent_connection_is_asked_and_kept_while_it_answers(
     scripted: ScriptedRedis, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fanout_module, "QUIET_SECONDS", 0.1)
+    monkeypatch.setattr(fanout_module, "QUIET_SECONDS", 0.5)
     async with running(scripted.url) as fanout, fanout.watch(CHANNEL) as mailbox:
         await make.eventually(lambda: scripted.commands.count(b"PING") >= 3, "three questions")
         assert (len(scripted.writers), fanout.connected) == (1, True)

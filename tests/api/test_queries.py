@@ -320,6 +320,13 @@ async def test_the_firm_is_measured_from_summed_scenarios_not_from_summed_risk(
     assert advisor["var95"] == pytest.approx(value_at_risk(one[None, :], 0.05)[0])
 
 
+@pytest.fixture
+def always_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heartbeats that are written one after another are all seen."""
+    monkeypatch.setattr("api.engine_state.READ_EVERY_NS", 0)
+
+
+@pytest.mark.usefixtures("always_read")
 async def test_an_aggregate_says_when_a_part_is_missing(client: Client, seed: Seed, make: Make) -> None:
     scenarios = await seed.scenario_set()
     await seed.heartbeat(0, 2)
@@ -469,6 +476,7 @@ async def test_the_summary_counts_and_adds(client: Client, seed: Seed, make: Mak
     }
 
 
+@pytest.mark.usefixtures("always_read")
 async def test_the_status_speaks_of_the_present_crew(client: Client, seed: Seed) -> None:
     await seed.heartbeat(0, 1, calculations=5, beat_at_ns=1)
     await seed.heartbeat(0, 2, calculations=100, average_calculation_time_ms=1.0)
@@ -488,6 +496,7 @@ async def test_the_status_speaks_of_the_present_crew(client: Client, seed: Seed)
     assert status["replay"] == {"session": "2020-02-20", "sessionSeconds": 20.0}
 
 
+@pytest.mark.usefixtures("always_read")
 async def test_what_is_played_says_the_worker_that_spoke_last(client: Client, seed: Seed) -> None:
     text = "{ systemStatus { replay { session } } }"
     assert (await client.ask(text))["systemStatus"]["replay"] is None  # nobody has spoken

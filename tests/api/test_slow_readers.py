@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -80,11 +81,14 @@ async def test_a_slow_client_that_reads_at_all_is_not_closed_and_gets_the_newest
     served: Served, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sockets = served.app.state.sockets
-    monkeypatch.setattr(sockets, "limits", Limits(send_seconds=0.5, look_seconds=0.1))
+    monkeypatch.setattr(sockets, "limits", Limits(send_seconds=0.5, look_seconds=0.05))
+    now = time.monotonic()
+    monkeypatch.setattr(sockets, "monotonic", lambda: now)
     await seed.write(make.snapshot(sequence="1"))
     slow = await a_subscriber(served, stalls=True)
     sequence = 1
     for _ in range(5):
+        now += 0.4
         slow.transport.pause_reading()
         for _ in range(100):
             sequence += 1
@@ -92,6 +96,7 @@ async def test_a_slow_client_that_reads_at_all_is_not_closed_and_gets_the_newest
         before = slow.seen.messages
         slow.transport.resume_reading()
         await make.eventually(lambda before=before: slow.seen.messages > before)
+        await asyncio.sleep(0.2)  # A look that sees it read.
     await make.eventually(lambda: slow.sequence() == sequence)
     assert sockets.sent.conflated > 0
     assert slow.seen.messages < sequence

@@ -100,7 +100,10 @@ async def test_a_portfolio_that_moves_between_two_reads_is_not_told(
     assert await own.store.risk("a-1") is None
 
 
-async def test_what_is_anothers_costs_the_same_work_as_what_is_not_there(own: Backend, seed: Seed) -> None:
+async def test_what_is_anothers_costs_the_same_work_as_what_is_not_there(
+    own: Backend, seed: Seed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.engine_state.READ_EVERY_NS", 10**12)
     store, listing, asked = own.store, own.listing, Selection
 
     async def work(portfolio_id: str, advisor_id: str) -> dict[str, int]:

@@ -152,7 +152,12 @@ class LiveSystem:
             log=self._directory / "guarded.log", directory=self._directory,
         )  # fmt: skip
         try:
-            until(lambda: answers(f"{url}/live") or api.exit_code(), "answer from the guarded API", show=api.tail)
+            until(
+                lambda: answers(f"{url}/live") or api.exit_code(),
+                "answer from the guarded API",
+                READY_SECONDS,
+                api.tail,
+            )
             assert api.exit_code() is None, api.tail()
             yield url
         finally:

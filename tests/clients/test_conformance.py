@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from live import LiveSystem
 from nodes import Project
 
 AUDITS = 61
+
+# The first of the folder starts the system, and on a new machine fetches the clients.
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_every_audit_of_graphql_over_http_is_ok(live: LiveSystem, clients: Project) -> None:

@@ -22,7 +22,7 @@ from nodes import Project, environment
 
 from embedded.child import Child
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 HERE = Path(__file__).parent
 ON_SOCKETS = ("graphql-ws", "apollo", "urql", "relay", "gql_client")
@@ -32,7 +32,7 @@ CODES_SAID = tuple(name for name in ON_SOCKETS if name != "gql_client")
 """Who tells with what code a socket was closed."""
 PHASES = ("opened", "cut", "killed", "stopped")
 """What had happened before each part of the play."""
-PHASE_SECONDS = 20.0
+PHASE_SECONDS = 60.0
 COME_BACK = (1001, 1012, 1013)
 """Going away, service restart, try again later: a server that stops says one of these, and clients then return."""
 

@@ -99,7 +99,7 @@ def test_everything_that_dashboards_and_rules_name_is_there_and_no_expression_fa
         # Empty on a good day: alerts, and what shows only what is above nothing.
         may_be_empty = ".json" not in where or expression.endswith("> 0")
         scraper.wait(lambda said=expression, empty=may_be_empty: scraper.query(said) or empty, f"answer to {where}")
-    assert not scraper.troubles()
+    scraper.wait(lambda: not scraper.troubles(), "scrapes that all succeed")
 
 
 def test_prometheus_is_let_in_by_a_key_and_sees_the_risk_there(scraper: Scraper) -> None:

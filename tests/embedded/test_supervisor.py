@@ -27,6 +27,18 @@ DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time
 DEAF_WITHIN_SECONDS = 3.0
 """Until then SIGTERM may still end it: an interpreter takes its time on a busy machine."""
 DIES = "import sys; print('no prices today'); sys.exit(7)"
+DIES_LATER = """
+import socket, sys, time
+while True:
+    try:
+        socket.create_connection(("127.0.0.1", int(sys.argv[1]))).close()
+        break
+    except OSError:
+        time.sleep(0.05)
+time.sleep(2)
+print("out of memory")
+sys.exit(9)
+"""
 API = """
 import http.server, json, sys
 class Health(http.server.BaseHTTPRequestHandler):
@@ -125,8 +137,7 @@ def test_a_program_that_dies_is_named_with_its_exit_code_and_last_words(
 
 
 def test_one_that_dies_after_ready_stops_everything_too(noted: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    dies_later = "import sys, time; time.sleep(1.5); print('out of memory'); sys.exit(9)"
-    code = supervisor.run(Demo(port=0), os.environ, programs=stand_ins(noted, engine=dies_later))
+    code = supervisor.run(Demo(port=0), os.environ, programs=stand_ins(noted, engine=DIES_LATER))
 
     said = capfd.readouterr()
     assert code == 1
@@ -208,11 +219,17 @@ def test_a_stubborn_program_is_killed_in_time(
     assert still_running(noted) == []
 
 
-def test_real_servers_are_used_where_they_are_named(noted: Path, broker_address: str, redis_url: str) -> None:
+def test_real_servers_are_used_where_they_are_named(
+    noted: Path, tmp_path: Path, broker_address: str, redis_url: str
+) -> None:
+    told = tmp_path / "told"
+    servers = "os.environ['KAFKA_BROKERS'] + ' ' + os.environ['REDIS_URL']"
+    tells = f"import os, pathlib\npathlib.Path({str(told)!r}).write_text({servers})"
+    api = tells + API.replace("PORTFOLIOS", "1000")
     demo = Demo(port=0, duration=0, kafka=broker_address, redis=redis_url)
 
-    demo = Demo(port=0, duration=DEAF_WITHIN_SECONDS)
-    assert supervisor.run(demo, os.environ, programs=stand_ins(noted)) == 0
+    assert supervisor.run(demo, os.environ, programs=stand_ins(noted, api=api)) == 0
+    assert told.read_text() == f"{broker_address} {redis_url}"
     with redis.Redis.from_url(redis_url) as client:
         assert client.ping(), "a server from outside is left running"
     assert Producer({"bootstrap.servers": broker_address}).list_topics(timeout=5).topics

@@ -12,7 +12,6 @@ from http import HTTPStatus
 import httpx
 import pytest
 
-from embedded.store import free_port
 from engine.health import HealthServer, answer
 from engine.vitals import Vitals
 
@@ -33,7 +32,7 @@ def vitals() -> Vitals:
 
 @pytest.fixture
 def server(vitals: Vitals) -> Iterator[HealthServer]:
-    one = HealthServer(vitals, "127.0.0.1", free_port(), ready_lag=10, retry_seconds=0.05)
+    one = HealthServer(vitals, "127.0.0.1", 0, ready_lag=10, retry_seconds=0.05)
     one.start()
     yield one
     one.close()

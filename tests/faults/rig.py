@@ -149,7 +149,7 @@ class Engine:
         """All it has said."""
         return self.child.log.read_text(encoding="utf-8", errors="replace")
 
-    def ended(self, seconds: float = 15.0, *, what: str = "end of the engine") -> int:
+    def ended(self, seconds: float = START_SECONDS, *, what: str = "end of the engine") -> int:
         """Wait for its end; its exit code."""
         until(lambda: self.child.exit_code() is not None, what, seconds, lambda: self.child.tail(30))
         code = self.child.exit_code()

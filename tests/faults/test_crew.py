@@ -13,7 +13,7 @@ from invariants import SCORE, Truth, read_store
 from invariants import Store as Read
 from load import Plan
 from logfile import read_log
-from rig import FENCED, Rig, kill
+from rig import FENCED, START_SECONDS, Rig, kill
 
 from embedded.broker import EmbeddedBroker
 from engine.revalue import WATERMARK_RANGE
@@ -133,7 +133,7 @@ def test_a_zombie_with_a_successor_moves_nothing_back_and_ends(rig: Rig) -> None
     kill(zombie.pid, signal.SIGSTOP)
     time.sleep(0.3)
     successor = rig.engine(*alone, recovery="of-the-second")
-    rig.publishes(25.0)
+    rig.publishes(START_SECONDS)
     time.sleep(1.0)
     kill(zombie.pid, signal.SIGCONT)
     assert zombie.ended(15.0, what="end of the zombie") == FENCED, rig.logs()

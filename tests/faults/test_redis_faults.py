@@ -16,8 +16,6 @@ from rig import Rig, kill
 from embedded.broker import EmbeddedBroker
 from plimsoll import keys
 
-FROZEN_SECONDS = 6.0
-"""Longer than the engine waits for an answer."""
 CUTS = 8
 
 
@@ -77,7 +75,7 @@ def test_redis_frozen_for_longer_than_a_timeout_changes_nothing(loaded: Rig) -> 
     try:
         with pytest.raises(redis.RedisError):
             loaded.store.client.ping()
-        time.sleep(FROZEN_SECONDS - 5.0)
+        loaded.until(lambda: "redis is away" in loaded.engines[0].log(), "word that Redis is away")
     finally:
         kill(loaded.store.pid, signal.SIGCONT)
     loaded.publishes()
@@ -94,7 +92,6 @@ def test_a_flush_with_no_further_input_brings_everything_back(rig: Rig) -> None:
     rig.holds()
     rig.watcher.note_break("flush")  # type: ignore[union-attr]
     rig.store.client.flushall()
-    assert rig.count() == 0
     rig.holds(10.0)
     spared(rig)
 
@@ -142,7 +139,7 @@ def test_connections_that_break_at_any_byte_leave_nothing_half_done(rig: Rig) ->
         proxy.delay(0.2)
         rig.publishes()
         proxy.swallow()
-        time.sleep(0.5)
+        time.sleep(2.0)  # What had passed has arrived by then.
         heard = watcher.announced
         time.sleep(1.0)
         assert watcher.announced == heard, "something came through"

@@ -58,7 +58,7 @@ def test_a_stop_and_a_start_lose_nothing_and_never_go_back(system: System) -> No
     system.until_all_are_known(system.portfolios - 1)
     system.until(lambda: system.snapshot(moved).get("advisor_id") == "advisor-new", "the update from meanwhile")
     assert system.snapshot(moved)["market_value"] == pytest.approx(9 * 51.0)
-    assert not system.snapshot(gone)
+    system.until(lambda: not system.snapshot(gone), "the closing from meanwhile")
     for portfolio_id in before.keys() - {gone}:
         assert int(system.snapshot(portfolio_id)["sequence"]) >= int(before[portfolio_id]["sequence"])
     assert system.store.zrange(keys.by_risk("advisor-new"), 0, -1) == [moved]

@@ -135,7 +135,7 @@ def start_redis(directory: Path, children: dict[str, Child]) -> str:
         try:
             with redis.Redis.from_url(url, socket_timeout=2) as client:
                 return bool(client.ping())
-        except redis.ConnectionError:
+        except redis.RedisError:
             return False
 
     wait_for(answers, "answer of Redis", children)
@@ -241,7 +241,7 @@ def test_the_producers_portfolios_get_their_risk_through_the_api(outside: Outsid
 
         wait_for(valued, "risk of portfolio-0001", outside.children)
         assert api.get("/risk/portfolio-0001").json()["var_95"] > 0
-        assert api.get("/ready").status_code == 200
+        wait_for(lambda: api.get("/ready").status_code == 200, "readiness of the API", outside.children)
 
 
 def test_the_store_is_as_the_compose_file_says(outside: Outside) -> None:

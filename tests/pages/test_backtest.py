@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from accessibility import Axe
-from live import LiveSystem
+from live import LiveSystem, until
 from playwright.sync_api import Page, Request, expect
 from visits import Visitor
 
@@ -76,6 +76,8 @@ def test_where_nothing_can_be_rolled_the_reason_is_told(visit: Visitor, demo: Li
     demo.graphql(
         "mutation($input: PortfolioInput!) { updatePortfolio(input: $input) { __typename } }", {"input": stated}
     )
+    known = "query($id: ID!) { portfolio(id: $id) { id } }"
+    until(lambda: demo.graphql(known, {"id": "unlisted"})["portfolio"], "portfolio that the engine knows")
     page = visit("/#portfolio=unlisted&tab=backtest")
     expect(page.get_by_text("There is none. There are no closes of UNLISTED.")).to_be_visible()
 

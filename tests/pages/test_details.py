@@ -151,7 +151,6 @@ def test_axe_finds_nothing_in_the_details(visit: Visitor, axe: Axe, hedged: str,
 
 @pytest.mark.parametrize("tab", TABS)
 def test_on_a_phone_nothing_is_wider_than_the_page(visit: Visitor, hedged: str, tab: str) -> None:
-    page = visit(f"/#portfolio={hedged}&tab={tab}")
-    page.set_viewport_size({"width": 390, "height": 844})
+    page = visit(f"/#portfolio={hedged}&tab={tab}", viewport={"width": 390, "height": 844})
     expect(page.locator("#details-panel table").first).to_be_attached()
     assert page.evaluate("document.querySelector('portfolio-details').scrollWidth") <= 390

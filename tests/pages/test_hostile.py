@@ -206,16 +206,21 @@ def test_nothing_that_one_viewer_was_told_is_there_for_the_next(visit: Visitor, 
     # Above the table; what comes later would move it from under the pointer.
     expect(page.get_by_text("Replay of historical prices")).to_be_visible()
     expect(page.get_by_role("region", name="All portfolios")).to_contain_text("$")
+    cell(page, 0, "id").hover()
+    expect(page.locator(".held")).to_be_visible()
     opened_id = column(page, "id")[0]
     cell(page, 0, "id").click()
     page.get_by_role("tab", name="Holdings").click()
     expect(page.get_by_role("region", name="Positions")).to_be_visible()
     page.get_by_role("button", name="Pause").click()
-    # What is seen before the next frame, in which anything else could have been painted.
+    # What is seen before anything that the server answers could be.
     seen = page.evaluate(
-        """second => {
-            document.querySelector('plimsoll-app').model.use(second)
-            return new Promise((resolve) => requestAnimationFrame(() => resolve(document.body.innerText)))
+        """async second => {
+            const app = document.querySelector('plimsoll-app')
+            app.model.use(second)
+            await app.updateComplete
+            await document.querySelector('portfolio-details')?.updateComplete
+            return document.body.innerText
         }""",
         second,
     )

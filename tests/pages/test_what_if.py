@@ -53,6 +53,7 @@ def test_what_selling_half_would_change_is_there_as_one_types_and_nothing_is_sen
     page.keyboard.type("aapl")
     page.keyboard.press("Enter")
     expect(field(page, 1, "Change of quantity")).to_be_focused()
+    expect(page.get_by_role("button", name="Sell half of AAPL")).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Sell half of AAPL")).to_be_focused()
     page.keyboard.press("Enter")

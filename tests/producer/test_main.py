@@ -98,8 +98,8 @@ def test_a_batch_leaves_nothing_that_a_reader_would_refuse(processes: Processes,
 
 def test_a_session_is_streamed_to_its_real_closes(processes: Processes, broker_address: str) -> None:
     child = processes.python(
-        "-m", "producer", "--broker", broker_address, "--session-seconds", "0.5", "--ticks-per-second", "400",
-        "--history", "30", "--portfolio-interval", "0.1", "--num-portfolios", "5", "--duration", "1.4",
+        "-m", "producer", "--broker", broker_address, "--session-seconds", "2", "--ticks-per-second", "400",
+        "--history", "30", "--portfolio-interval", "0.1", "--num-portfolios", "5", "--duration", "5",
     )  # fmt: skip
     assert child.wait(30.0)
     assert child.exit_code() == 0, child.tail()
