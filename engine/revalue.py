@@ -80,7 +80,7 @@ def publications(
     table, count = book.rows, len(rows)
     positions = book.positions(rows)
     measures = revalue(positions, table["cash"][rows], market, choice, scale)
-    newest_ns, oldest_ns = _mark_times(marks, positions, table["event_time_ns"][rows])
+    newest_ns, oldest_ns = _mark_times(marks, market, positions, table["event_time_ns"][rows])
     each_ms = (time.perf_counter() - began) * 1e3 / max(1, count)
     table["calculations"][rows] += 1
     table["calculation_ms"][rows] += each_ms
@@ -201,7 +201,7 @@ def advisor_pnl(
     pnl = scenario_pnl(scaled, market.filtered).astype(np.float64)
     long_run_pnl = scenario_pnl(exposure, market.long_run).astype(np.float64)
     as_of = np.full(len(advisors), UNMARKED_NS, np.int64)
-    np.maximum.at(as_of, advisor, _mark_times(marks, positions, book.rows["event_time_ns"][rows])[0])
+    np.maximum.at(as_of, advisor, _mark_times(marks, market, positions, book.rows["event_time_ns"][rows])[0])
     count = np.bincount(advisor, minlength=len(advisors))
     return {
         book.advisors.known[number]: AdvisorPnl(
@@ -250,13 +250,15 @@ def _unless_never(times_ns: NDArray[np.int64]) -> list[int | None]:
 
 
 def _mark_times(
-    marks: Marks, positions: csr_array, stated_ns: NDArray[np.int64]
+    marks: Marks, market: Market, positions: csr_array, stated_ns: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each portfolio: event time of the newest thing in it, and of the oldest mark that values it."""
     newest, oldest = stated_ns.copy(), np.full(len(stated_ns), _NEVER)
     holding = np.flatnonzero(np.diff(positions.indptr))
     if len(holding):
-        time_ns, starts = marks.time_ns[positions.indices], positions.indptr[holding]
+        # A price that values nothing, for want of returns, is as old as none at all.
+        valuing = np.where(np.isnan(market.mark), UNMARKED_NS, marks.time_ns[: len(market.mark)])
+        time_ns, starts = valuing[positions.indices], positions.indptr[holding]
         marked = time_ns != UNMARKED_NS
         newest[holding] = np.maximum(newest[holding], np.maximum.reduceat(time_ns, starts))
         oldest[holding] = np.minimum.reduceat(np.where(marked, time_ns, _NEVER), starts)

@@ -111,6 +111,26 @@ def test_a_name_without_a_price_is_left_out_and_named_until_its_first_price(
     assert 0.0 < healed.coverage < 1.0
 
 
+def test_a_price_that_values_nothing_makes_a_snapshot_neither_old_nor_new(feed: Any, sessions: Sessions) -> None:
+    # Without a benchmark nothing stands in for the returns that NEWCO and OLDCO lack.
+    ledger = Ledger.recovered(None, None, 500, 0.94)
+    stated = {"timestamp": 3e8}
+    for record in [
+        *(feed.close(session, closes) for session, closes in sessions),
+        feed.tick("AAPL", 100.0, timestamp=5e8),
+        feed.tick("OLDCO", 10.0, timestamp=1e8),
+        feed.tick("NEWCO", 10.0, timestamp=9e8),
+        feed.portfolio("some", {"AAPL": 1.0, "OLDCO": 1.0, "NEWCO": 1.0}, **stated),
+        feed.portfolio("nothing", {"OLDCO": 1.0, "NEWCO": 1.0}, **stated),
+    ]:
+        ledger.take(record, NOW_NS)
+    ledger.marks.roll()
+    made = {name: snapshot(one) for name, one in publish(ledger).items()}
+    assert made["some"].incomplete_symbols == made["nothing"].incomplete_symbols == ["NEWCO", "OLDCO"]
+    assert (made["some"].oldest_price_ns, made["some"].as_of_ns) == (5 * 10**17, 5 * 10**17)
+    assert (made["nothing"].oldest_price_ns, made["nothing"].as_of_ns) == (None, 3 * 10**17)
+
+
 def test_cash_alone_has_no_risk(valued: Ledger) -> None:
     got = snapshot(publish(valued)["cash-only"])
     assert (got.var_95, got.es_975, got.volatility, got.risk_number) == (0.0, 0.0, 0.0, 1)
