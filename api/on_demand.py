@@ -86,17 +86,23 @@ class Valued:
         return {symbol for symbol, is_own in own if not is_own} - self.unpriced
 
 
+def units_held(record: PortfolioRecord) -> dict[str, float]:
+    """{symbol: signed units} of what a portfolio holds; a position of 0 units is stated, but holds nothing."""
+    return {symbol: units for symbol, units in zip(record.symbols, record.quantities, strict=True) if units != 0.0}
+
+
 def valued(
     records: Sequence[PortfolioRecord], marks: Mapping[str, Mark], scenarios: ScenarioSet, terms: Terms
 ) -> Valued:
     """Portfolios over one market, in float64."""
-    symbols = sorted({symbol for record in records for symbol in record.symbols})
+    quantities = [units_held(record) for record in records]
+    symbols = sorted({symbol for each in quantities for symbol in each})
     column = {symbol: index for index, symbol in enumerate(symbols)}
     quantity = csr_array(
         (
-            np.array([quantity for record in records for quantity in record.quantities], np.float64),
-            np.array([column[symbol] for record in records for symbol in record.symbols], np.int32),
-            np.cumsum([0, *(len(record.symbols) for record in records)]).astype(np.int32),
+            np.array([units for each in quantities for units in each.values()], np.float64),
+            np.array([column[symbol] for each in quantities for symbol in each], np.int32),
+            np.cumsum([0, *(len(each) for each in quantities)]).astype(np.int32),
         ),
         shape=(len(records), len(symbols)),
     )
@@ -200,7 +206,8 @@ def snapshots(
     unpriced, proxied = held.unpriced, held.proxied
     made = []
     for record, row, scenario in zip(records, measured.rows(), measured.var_95_scenario.tolist(), strict=True):
-        times = [marks[symbol].event_time_ns for symbol in record.symbols if symbol not in unpriced]
+        symbols = units_held(record).keys()
+        times = [marks[symbol].event_time_ns for symbol in symbols if symbol not in unpriced]
         made.append(
             RiskSnapshot(
                 sequence=sequence,
@@ -215,8 +222,8 @@ def snapshots(
                 observations=scenarios.observations,
                 scenario_set_id=scenarios.scenario_set_id,
                 var_95_scenario_date="" if scenario == NO_SCENARIO else scenarios.scenario_sessions[scenario],
-                incomplete_symbols=sorted(unpriced.intersection(record.symbols)),
-                proxied_symbols=sorted(proxied.intersection(record.symbols)),
+                incomplete_symbols=sorted(unpriced & symbols),
+                proxied_symbols=sorted(proxied & symbols),
                 oldest_price_ns=min(times, default=None),
                 calculation_time_ms=0.0,
                 average_calculation_time_ms=0.0,

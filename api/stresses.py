@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api.on_demand import Parts, Terms, exposures, parts, sectors_of, value_of
+from api.on_demand import Parts, Terms, exposures, parts, sectors_of, units_held, value_of
 from plimsoll.messages import Mark, PortfolioRecord
 from plimsoll.risk import measures, stress
 from plimsoll.risk.scenarios import DEFAULT_BETA, ScenarioSet
@@ -116,7 +116,7 @@ def shocked(
         sectors=_sectors(outcome.by_symbol, sectors),
         unused_sectors=list(found.unused_sectors),
         unused_symbols=list(found.unused_symbols),
-        incomplete_symbols=sorted(set(record.symbols) - exposure.keys()),
+        incomplete_symbols=sorted(units_held(record).keys() - exposure.keys()),
     )
 
 

@@ -188,11 +188,17 @@ class Book:
         return np.flatnonzero(self.rows["open"])
 
     def positions(self, rows: NDArray[np.int64]) -> csr_array:
-        """Quantities of some portfolios, (portfolio, symbol), in the order of `rows`."""
+        """Quantities of some portfolios, (portfolio, symbol), in the order of `rows`.
+
+        A position of 0 units is stated, but holds nothing: it is no entry.
+        """
         where, starts = self._stretches(rows)
-        return csr_array(
+        quantity = csr_array(
             (self._arena.quantity[where], self._arena.symbol[where], starts), shape=(len(rows), len(self.symbols))
         )
+        if not quantity.data.all():
+            quantity.eliminate_zeros()
+        return quantity
 
     def record(self, row: int) -> PortfolioRecord:
         """One portfolio's positions as applied."""

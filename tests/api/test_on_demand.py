@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.decomposition import contributions
 from api.on_demand import Terms, holdings, sector_exposures, snapshots, traded, what_if
 from api.stresses import shocked
 from plimsoll.messages import Mark, RiskSnapshot
@@ -65,6 +66,16 @@ def test_a_snapshot_says_what_it_was_made_from(make: Make, scenarios: ScenarioSe
     assert snapshot.var_95_scenario_date in scenarios.scenario_sessions
     # 50 x 200 of its own history, 4 x 50 by a proxy.
     assert snapshot.coverage == pytest.approx(10_000 / 10_200)
+
+
+def test_a_position_of_no_units_is_in_no_list_and_in_no_time(make: Make, scenarios: ScenarioSet) -> None:
+    record = make.record(symbols=["AAPL", "TSLA", "NEW"], quantities=[1.0, 0.0, 0.0], sectors=[None] * 3)
+    found = what_if(record, {"MSFT": 1.0}, MARKS, scenarios, TERMS, sequence="4", now_ns=NOW_NS)
+    for snapshot in (found.before, found.after):
+        assert (snapshot.incomplete_symbols, snapshot.proxied_symbols, snapshot.coverage) == ([], [], 1.0)
+    assert found.before.oldest_price_ns == MARKS["AAPL"].event_time_ns
+    assert contributions(record, MARKS, scenarios, TERMS).incomplete_symbols == []
+    assert shocked(record, MARKS, scenarios, Shock(-0.1)).incomplete_symbols == []
 
 
 @pytest.mark.parametrize("method", ["filtered_historical", "historical", "age_weighted"])

@@ -131,6 +131,15 @@ def test_a_price_that_values_nothing_makes_a_snapshot_neither_old_nor_new(feed: 
     assert (made["nothing"].oldest_price_ns, made["nothing"].as_of_ns) == (None, 3 * 10**17)
 
 
+def test_a_position_of_no_units_is_in_no_list_and_in_no_time(valued: Ledger, take: Take, feed: Any) -> None:
+    take([feed.tick("NEWCO", 10.0, timestamp=1e8), feed.portfolio("flat", {"AAPL": 1.0, "UNHEARD": 0.0, "NEWCO": 0.0})])
+    one = publish(valued)["flat"]
+    got = snapshot(one)
+    assert (got.incomplete_symbols, got.proxied_symbols, got.coverage) == ([], [], 1.0)
+    assert got.oldest_price_ns == NOW_NS
+    assert msgspec.json.decode(one.positions, type=PortfolioRecord).symbols == ["AAPL", "UNHEARD", "NEWCO"]
+
+
 def test_cash_alone_has_no_risk(valued: Ledger) -> None:
     got = snapshot(publish(valued)["cash-only"])
     assert (got.var_95, got.es_975, got.volatility, got.risk_number) == (0.0, 0.0, 0.0, 1)
