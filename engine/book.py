@@ -232,9 +232,9 @@ class Book:
         return list(map(PortfolioRecord, *(columns[name] for name in PortfolioRecord.__struct_fields__)))
 
     def sectors(self) -> dict[int, str]:
-        """Sector by symbol number, as positions state it; where two disagree, one of them."""
+        """Sector by symbol number, as positions state it, where any does; where two disagree, one of them."""
         arena = self.arena
-        held = arena.row[: arena.end] >= 0
+        held = (arena.row[: arena.end] >= 0) & (arena.sector[: arena.end] != NO_NAME)
         sector = np.full(len(self.symbols), NO_NAME, np.int32)
         sector[arena.symbol[: arena.end][held]] = arena.sector[: arena.end][held]
         return {number: self.sector_names.known[sector[number]] for number in np.flatnonzero(sector >= 0).tolist()}

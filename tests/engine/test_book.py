@@ -160,6 +160,16 @@ def test_a_record_says_everything_the_owner_stated() -> None:
     assert (record.source_partition, record.source_offset) == (4, 56)
 
 
+def test_a_position_without_a_sector_leaves_that_which_another_states() -> None:
+    book = Book()
+    for offset, sector in enumerate([None, "Technology", None]):
+        held = Position("AAPL", 1.0, sector=sector)
+        book.apply(PortfolioUpdate(id=f"p-{offset}", advisor_id="a", positions=[held]), 0, Origin(0, offset))
+    assert book.sectors() == {book.symbols.number("AAPL"): "Technology"}
+    book.close("p-1", Origin(0, 3))
+    assert book.sectors() == {}
+
+
 def test_a_full_book_names_the_symbol_it_cannot_take(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine.names, "SYMBOLS_MAX", 2)
     book = Book()
