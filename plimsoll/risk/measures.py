@@ -369,12 +369,14 @@ def complete(held: Holdings, measured: FromPnl, long_run: LongRun, value: FloatA
     score = risk_score(measured.current_deviation, mean)
     from_pnl = measured._asdict()
     del from_pnl["current_deviation"]
+    # Halves of sums, so that long and short add up to net, and their sizes to gross; the rounding of none is none.
+    long, short = (held.gross_exposure + held.net_exposure) / 2.0, (held.net_exposure - held.gross_exposure) / 2.0
+    rounding = _ROUNDING * held.gross_exposure
     return Measures(
         **held._asdict(),
         **from_pnl,
-        # Halves of sums, so that long and short add up to net, and their sizes to gross.
-        long_exposure=(held.gross_exposure + held.net_exposure) / 2.0,
-        short_exposure=(held.net_exposure - held.gross_exposure) / 2.0,
+        long_exposure=np.where(long > rounding, long, 0.0),
+        short_exposure=np.where(short < -rounding, short, 0.0),
         var_95_fraction=measured.var_95 / value,
         var_99_fraction=measured.var_99 / value,
         es_975_fraction=measured.es_975 / value,

@@ -99,6 +99,19 @@ def _same(one: Measures, other: Measures, names: tuple[str, ...] = ALL, **tolera
         assert getattr(one, name) == pytest.approx(getattr(other, name), nan_ok=True, **tolerance), name
 
 
+def test_who_is_only_long_or_only_short_has_exactly_nothing_of_the_other_side() -> None:
+    """Positions come in the order in which they are stated, and net and gross exposure are summed in two."""
+    market, (quantity, cash) = _market(), _book(20, shorts=0.0)
+    for first, end in pairwise(quantity.indptr):
+        quantity.indices[first:end] = quantity.indices[first:end][::-1].copy()
+        quantity.data[first:end] = quantity.data[first:end][::-1].copy()
+    long, short = revalue(quantity, cash, market), revalue(-quantity, cash, market)
+    assert not long.short_exposure.any()
+    assert not short.long_exposure.any()
+    assert (long.long_exposure > 0.0).all()
+    assert (short.short_exposure < 0.0).all()
+
+
 def test_the_order_in_which_positions_are_stated_changes_nothing() -> None:
     """A sparse product sorts its indices in place; shared with the quantities, it gave them to other symbols."""
     market, (quantity, cash) = _market(), _book(20)
