@@ -42,13 +42,15 @@ ADVISORS_AT_ONCE = 50
 """Of an advisor some 20 KB of P&L are decoded; with more of them in one go, the loop would stand still meanwhile."""
 CONNECTIONS_MAX = 32
 """Commands in flight for each process; more wait their turn for `_TIMEOUT_SECONDS`."""
-HISTORY_MAX = 10_000
-"""Points of one answer, and more than the engine keeps."""
+HISTORY_MAX = 11_000
+"""Points of one answer, and more than the engine keeps: of its 10,000 Redis drops only whole nodes of a hundred."""
 
 _refused_log = logging.getLogger(f"{__name__}.refused")
 _refused_log.addFilter(AtMostEvery(seconds=10.0))
 _TIMEOUT_SECONDS = 5.0
 _NANOSECONDS_PER_MS = 1_000_000
+_MS_PER_MINUTE = 60_000
+_NANOSECONDS_PER_MINUTE = _MS_PER_MINUTE * _NANOSECONDS_PER_MS
 _AWAY = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
 
 
@@ -175,8 +177,9 @@ class SnapshotStore:
         return answers
 
     async def history(self, portfolio_id: str, from_ns: int | None, to_ns: int | None) -> list[RiskPoint]:
-        """A portfolio's minutes from the oldest to the newest, both ends included."""
-        oldest = "-" if from_ns is None else str(max(0, -(-from_ns // _NANOSECONDS_PER_MS)))
+        """A portfolio's minutes from the oldest to the newest, those of both ends included."""
+        # An entry's id is when its minute begins: what was calculated within it, and `from` may be as of, comes later.
+        oldest = "-" if from_ns is None else str(max(0, from_ns // _NANOSECONDS_PER_MINUTE * _MS_PER_MINUTE))
         newest = "+" if to_ns is None else str(max(0, to_ns // _NANOSECONDS_PER_MS))
         async with reaching_redis():
             entries: Any = await self._redis.xrange(keys.history(portfolio_id), oldest, newest, count=HISTORY_MAX)

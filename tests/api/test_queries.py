@@ -442,13 +442,24 @@ async def test_history_is_cut_at_both_ends(client: Client, seed: Seed, make: Mak
         return datetime.fromtimestamp(ms / 1000, UTC).isoformat()
 
     everything = (await client.ask(query))["riskHistory"]
-    middle = await client.ask(query, **{"from": moment(minute + 1), "to": moment(minute + 60_000)})
+    middle = await client.ask(query, **{"from": moment(minute + 60_000), "to": moment(minute + 119_999)})
+    # A point is as of some second of its minute, and is met by whoever asks from there.
+    within = await client.ask(query, **{"from": moment(minute + 9_000), "to": moment(minute + 69_000)})
 
     assert [point["sequence"] for point in everything] == ["1", "2", "3"]
     assert [point["sequence"] for point in middle["riskHistory"]] == ["2"]
+    assert [point["sequence"] for point in within["riskHistory"]] == ["1", "2"]
     assert everything[0]["asOf"] == moment(minute)
     same = await client.ask('{ portfolio(id: "p-1") { history { sequence } } }')
     assert len(same["portfolio"]["history"]) == 3
+
+
+async def test_all_of_the_longest_history_is_told(client: Client, seed: Seed, make: Make) -> None:
+    await seed.write(make.snapshot())
+    # PLIMSOLL_HISTORY_POINTS is 10,000 at the most, and Redis keeps up to a node of its stream more.
+    await seed.history("p-1", [minute * 60_000 for minute in range(1, 10_101)])
+    found = (await client.ask('{ riskHistory(portfolioId: "p-1") { sequence } }'))["riskHistory"]
+    assert (len(found), found[-1]["sequence"]) == (10_100, "10100")
 
 
 async def test_a_moment_that_is_none_is_refused(client: Client) -> None:
