@@ -117,7 +117,7 @@ def live(record: BacktestRecord) -> LiveBacktest:
 def rolling(record: PortfolioRecord, scenarios: ScenarioSet, terms: Terms) -> RollingBacktest | NoBacktest:
     """The portfolio as it is now, by weight, through the closes of the scenario set, by the method in force.
 
-    Sessions in which a name that is held has no close are left out. The window is the scenario set's, or as much of it
+    Sessions in which a name that is held has no return are left out. The window is the scenario set's, or as much of it
     as leaves 250 sessions to be judged.
     """
     quantity = {symbol: units for symbol, units in zip(record.symbols, record.quantities, strict=True) if units != 0.0}
@@ -129,12 +129,14 @@ def rolling(record: PortfolioRecord, scenarios: ScenarioSet, terms: Terms) -> Ro
         return NoBacktest(f"There are no closes of {', '.join(unknown)}.")
     price = closes.price[:, [closes.symbols.index(symbol) for symbol in quantity]]
     whole = np.flatnonzero(np.isfinite(price).all(axis=1))
-    window = min(scenarios.window, len(whole) - 1 - TRAFFIC_LIGHT_DAYS)
+    follows = np.asarray(np.diff(whole) == 1, np.bool_)
+    returns = int(follows.sum())
+    window = min(scenarios.window, returns - TRAFFIC_LIGHT_DAYS)
     least = min(scenarios.window, _WINDOW_LEAST)
     if window < least:
         return NoBacktest(
-            f"All that is held has a close in {len(whole)} sessions;"
-            f" {least + 1 + TRAFFIC_LIGHT_DAYS} are needed to judge {TRAFFIC_LIGHT_DAYS} of them."
+            f"All that is held has a return in {returns} sessions;"
+            f" {least + TRAFFIC_LIGHT_DAYS} are needed to judge {TRAFFIC_LIGHT_DAYS} of them."
         )
     rolled = backtest.rolling(
         price[whole],
@@ -144,8 +146,9 @@ def rolling(record: PortfolioRecord, scenarios: ScenarioSet, terms: Terms) -> Ro
         probabilities=_LEVELS,
         model=terms.choice.model,
         hold=Hold.WEIGHTS,
+        follows=follows,
     )
-    judged = [closes.sessions[row] for row in whole[rolled.first :].tolist()]
+    judged = [closes.sessions[row] for row in whole[rolled.sessions].tolist()]
     var_95, var_99, es_975 = (rolled.verdict(terms.choice.method, 0, level) for level in range(len(_LEVELS)))
     return RollingBacktest(
         method=terms.choice.method,

@@ -2,7 +2,8 @@
 
 `plimsoll.risk.backtest.rolling` states value at risk for each session from the closes before it, and judges. Here is
 decided which sessions those are: where a name that is held has no price, the session is left out for its holders, and
-the report says how many were. Cash neither gains nor loses, so it is not asked for.
+so is the next, whose return would be that of several; the report says how many were. Cash neither gains nor loses, so
+it is not asked for.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from plimsoll.reports.positions import Portfolio, Positions
 from plimsoll.reports.prices import Series
 from plimsoll.reports.risk_report import Report, warnings
 from plimsoll.risk import backtest
-from plimsoll.risk.arrays import FloatArray
+from plimsoll.risk.arrays import BoolArray, FloatArray
 from plimsoll.risk.backtest import LikelihoodRatio, Rolling
 from plimsoll.risk.methods import Method
 from plimsoll.risk.scenarios import warm_up_sessions
@@ -40,18 +41,20 @@ class _Run:
     symbols   (symbol,) all that any of them holds and has prices
     sessions  (session,) those in which all these have one, the window before the first judged session included
     closes    (session, symbol)
-    left_out  how many sessions in between have no price of one of them
+    follows   (session - 1,) whether none was left out between each session and the one before it
+    left_out  how many sessions in between have no return of one of them
     """
 
     portfolios: Sequence[Portfolio]
     symbols: Sequence[str]
     sessions: Sequence[str]
     closes: FloatArray
+    follows: BoolArray
     left_out: int
 
-    def judged(self, window: int) -> int:
-        """How many sessions have a window of returns before them."""
-        return max(len(self.sessions) - window - 1, 0)
+    def judged(self, window: int) -> list[str]:
+        """The sessions that have a return, and a window of returns before them."""
+        return [self.sessions[row + 1] for row in np.flatnonzero(self.follows).tolist()[window:]]
 
 
 def backtest_report(
@@ -75,7 +78,7 @@ def backtest_report(
         for group in groups.values()
         for first in range(0, len(group), PORTFOLIOS_AT_A_TIME)
     ]
-    total, done = sum(run.judged(terms.window) for run in runs), 0
+    total, done = sum(len(run.judged(terms.window)) for run in runs), 0
     rows: dict[str, Row] = {}
     for run in runs:
         before = done
@@ -85,7 +88,7 @@ def backtest_report(
                 progress(before + judged, total)
 
         rows |= _judged(run, known, terms, heard)
-        done += run.judged(terms.window)
+        done += len(run.judged(terms.window))
     ordered = [rows[portfolio.portfolio_id] for portfolio in positions.portfolios]
     return Report(ordered, warnings(positions, ordered))
 
@@ -95,20 +98,30 @@ def _run(portfolios: Sequence[Portfolio], known: Series, column: dict[str, int],
     symbols = sorted({symbol for each in portfolios for symbol in each.quantities if symbol in column})
     value = known.value[:, [column[symbol] for symbol in symbols]]
     kept = np.flatnonzero(np.isfinite(value).all(axis=1))
-    asked = sum(known.sessions[row] < terms.first for row in kept.tolist()) if terms.first is not None else 0
+    ends = kept[1:][np.diff(kept) == 1]
+    asked = sum(known.sessions[row] < terms.first for row in ends.tolist()) if terms.first is not None else 0
     # Volatilities warm up before the first window; what is older is not looked at, as in a scenario set.
-    kept = kept[max(asked - terms.window - 1 - warm_up_sessions(terms.model.decay), 0) :]
-    left_out = len(known.sessions) - int(kept[0]) - len(kept) if len(kept) else len(known.sessions)
-    return _Run(portfolios, symbols, [known.sessions[row] for row in kept.tolist()], value[kept], left_out)
+    ends = ends[max(asked - terms.window - warm_up_sessions(terms.model.decay), 0) :]
+    if len(ends):
+        kept = kept[kept >= ends[0] - 1]
+    left_out = len(known.sessions) - int(kept[0]) - 1 - len(ends) if len(kept) else len(known.sessions)
+    return _Run(
+        portfolios,
+        symbols,
+        [known.sessions[row] for row in kept.tolist()],
+        value[kept],
+        np.asarray(np.diff(kept) == 1, np.bool_),
+        left_out,
+    )
 
 
 def _judged(run: _Run, known: Series, terms: BacktestTerms, progress: Callable[[int, int], None]) -> dict[str, Row]:
     heads = {each.portfolio_id: _head(each, run, known, terms) for each in run.portfolios}
-    asked = [row for row in range(terms.window + 1, len(run.sessions)) if run.sessions[row] >= (terms.first or "")]
-    if run.symbols and not asked:
+    sessions = [session for session in run.judged(terms.window) if session >= (terms.first or "")]
+    if run.symbols and not sessions:
         problem = (
-            f"{len(run.sessions)} sessions in which all that it holds has a price: a window of {terms.window} needs"
-            f" {terms.window + 2} or more to judge one of them"
+            f"{int(run.follows.sum())} sessions in which all that it holds has a return: a window of {terms.window}"
+            f" needs {terms.window + 1} or more to judge one of them"
         )
         return {name: _refused(head, head["problem"] or problem) for name, head in heads.items()}
     judgeable = [each for each in run.portfolios if heads[each.portfolio_id]["problem"] is None]
@@ -123,10 +136,10 @@ def _judged(run: _Run, known: Series, terms: BacktestTerms, progress: Callable[[
         probabilities=list(LEVELS.values()),
         model=terms.model,
         hold=terms.hold,
+        follows=run.follows,
         progress=progress,
     )
-    days = slice(asked[0] - rolled.first, None)
-    sessions = run.sessions[asked[0] :]
+    days = slice(len(rolled.sessions) - len(sessions), None)
     for number, portfolio in enumerate(judgeable):
         rows[portfolio.portfolio_id] = heads[portfolio.portfolio_id] | {
             "days": len(sessions),

@@ -31,7 +31,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from plimsoll.risk.arrays import BoolArray, FloatArray
+from plimsoll.risk.arrays import BoolArray, FloatArray, IntArray
 from plimsoll.risk.methods import Method, Model, ScenarioPnl, tail_risk
 from plimsoll.risk.scenarios import OBSERVATIONS_MIN
 from plimsoll.risk.tails import TAIL_ES_975, TAIL_VAR_99
@@ -336,14 +336,14 @@ class Hold(StrEnum):
 class Rolling:
     """What portfolios made each day, and what each method had said the evening before.
 
-    first               index of the first judged session among the closes; day d is session first + d
+    sessions            (day,) index of each judged session among the closes
     probabilities       (level,) of the tails
     pnl                 (portfolio, day) money, a loss is negative
     value_at_risk       {method: (portfolio, level, day)} money, a loss is positive; NaN where not defined
     expected_shortfall  {method: (portfolio, level, day)} as value at risk
     """
 
-    first: int
+    sessions: IntArray
     probabilities: tuple[float, ...]
     pnl: FloatArray
     value_at_risk: Mapping[Method, FloatArray]
@@ -366,6 +366,7 @@ def rolling(
     probabilities: Sequence[float],
     model: Model,
     hold: Hold = Hold.WEIGHTS,
+    follows: BoolArray | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Rolling:
     """Value at risk and expected shortfall of every session by what was known before it, and what then happened.
@@ -376,17 +377,25 @@ def rolling(
     methods        each judged on the same days
     probabilities  of the tails: 0.05 for 95 % value at risk
     hold           what is taken to have been held in the past
+    follows        (session - 1,) whether each session but the first follows upon the one before it here; where some
+                   between were left out there is no return of one session, which would be judged as that of a day
     progress       called with (judged sessions done, of how many) every hundred of them, and at the last
 
-    Raises ValueError for a window below 60, fewer than window + 2 sessions, a price that is missing or not positive, a
-    quantity that is not finite, shapes that disagree, or a tail that is no probability.
+    Raises ValueError for a window below 60, fewer than window + 2 sessions or window + 1 returns, a price that is
+    missing or not positive, a quantity that is not finite, shapes that disagree, or a tail that is no probability.
     """
     closes, quantity = np.asarray(closes, np.float64), np.asarray(quantity, np.float64)
     _require_market(closes, quantity, window)
     for probability in probabilities:
         _require(0, 0, probability)
-    returns = closes[1:] / closes[:-1] - 1.0
+    ends = np.arange(1, len(closes)) if follows is None else np.flatnonzero(follows) + 1
+    before, after = closes[ends - 1], closes[ends]
+    returns = after / before - 1.0
     days = len(returns) - window
+    if days < 1:
+        raise ValueError(
+            f"{len(returns)} returns: a window of {window} needs {window + 1} or more to judge one of them"
+        )
     volatility = ewma_volatility(returns, model.decay)
     shape = (len(quantity), len(probabilities), days)
     value_at_risk = {method: np.empty(shape) for method in methods}
@@ -396,8 +405,8 @@ def rolling(
         past = slice(day, known)
         forecast = _forecast(returns, volatility, known, model.decay)
         filtered = filtered_returns(returns[past], forecast[past], forecast[known])
-        # Row `known` is the newest close: that of the evening before the session that is judged.
-        exposure = quantity * closes[-1 if hold is Hold.WEIGHTS else known]
+        # The close of the evening before the session that is judged.
+        exposure = quantity * (closes[-1] if hold is Hold.WEIGHTS else before[known])
         pnl = ScenarioPnl(exposure @ returns[past].T, exposure @ filtered.T)
         for method in methods:
             for level, tail in enumerate(tail_risk(method, pnl, probabilities, model)):
@@ -405,8 +414,8 @@ def rolling(
                 expected_shortfall[method][:, level, day] = tail.expected_shortfall
         if progress is not None and ((day + 1) % PROGRESS_DAYS == 0 or day + 1 == days):
             progress(day + 1, days)
-    moves = closes[-1] * returns[window:] if hold is Hold.WEIGHTS else np.diff(closes[window:], axis=0)
-    return Rolling(window + 1, tuple(probabilities), quantity @ moves.T, value_at_risk, expected_shortfall)
+    moves = closes[-1] * returns[window:] if hold is Hold.WEIGHTS else (after - before)[window:]
+    return Rolling(ends[window:], tuple(probabilities), quantity @ moves.T, value_at_risk, expected_shortfall)
 
 
 def _forecast(returns: FloatArray, volatility: FloatArray, known: int, decay: float) -> FloatArray:

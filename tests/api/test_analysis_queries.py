@@ -171,7 +171,7 @@ async def test_a_backtest_without_history_says_why(client: Client, seed: Seed, m
     await seed.scenario_set()
     found = await both_ways(client, "backtest", BACKTEST)
     assert found["rolling"] is None
-    assert "101 sessions" in found["noRollingReason"]
+    assert "100 sessions" in found["noRollingReason"]
 
 
 @pytest.mark.usefixtures("market")

@@ -90,7 +90,7 @@ def test_the_window_gives_way_so_that_250_sessions_can_be_judged(make: Make) -> 
 @pytest.mark.parametrize(
     ("stated", "sessions", "reason"),
     [
-        ({}, 350, "has a close in 350 sessions; 351 are needed"),
+        ({}, 350, "has a return in 349 sessions; 350 are needed"),
         ({"symbols": ["AAPL", "NEW"]}, 400, "no closes of NEW"),
         ({"quantities": [0.0, 0.0]}, 400, "Nothing is held"),
     ],

@@ -74,8 +74,22 @@ def test_from_and_to_choose_the_judged_sessions_and_change_none_of_them(market: 
 def test_sessions_without_a_price_are_left_out_for_its_holders_and_counted(market: Series) -> None:
     gappy = without(market, "BBB", [600, 601, 700])
     holder, other = backtest_report(gappy, positions(a={"BBB": 1.0}, b={"AAA": 1.0}), BacktestTerms()).rows
-    assert (holder["days"], holder["sessions_left_out"]) == (396, 3)
+    # What BBB did from 599 to 602, and from 699 to 701, is the return of no session.
+    assert (holder["days"], holder["sessions_left_out"]) == (394, 5)
     assert (other["days"], other["sessions_left_out"]) == (399, 0)
+
+
+def test_a_halt_makes_no_exception_of_what_happened_meanwhile(market: Series) -> None:
+    fallen = market.value.copy()
+    fallen[720:] /= 2.0
+    halted = without(dataclasses.replace(market, value=fallen), "BBB", slice(700, 720))
+    (row,) = backtest_report(halted, positions(a={"AAA": 1.0, "BBB": 1.0}), BacktestTerms()).rows
+    assert (row["days"], row["sessions_left_out"]) == (378, 21)
+    for levels in row["methods"].values():
+        assert all(market.sessions[720] not in verdict["exception_dates"] for verdict in levels.values())
+    asked = BacktestTerms(first=market.sessions[720])
+    (part,) = backtest_report(halted, positions(a={"AAA": 1.0, "BBB": 1.0}), asked).rows
+    assert (part["days"], part["first_session"]) == (179, market.sessions[721])
 
 
 def test_what_cannot_be_judged_says_why(market: Series) -> None:
@@ -86,7 +100,7 @@ def test_what_cannot_be_judged_says_why(market: Series) -> None:
         BacktestTerms(),
     )
     problems = {row["portfolio_id"]: row["problem"] for row in found.rows}
-    assert problems["late"].startswith("400 sessions in which all that it holds has a price")
+    assert problems["late"].startswith("399 sessions in which all that it holds has a return")
     assert problems["none"] == "it holds nothing, so there is nothing to judge"
     assert problems["ghost"] == "nothing that it holds has a price"
     assert problems["part"] is None

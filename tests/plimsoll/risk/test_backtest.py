@@ -411,7 +411,7 @@ def test_every_day_is_what_a_plain_loop_makes_of_the_closes_before_it() -> None:
     rolled = _roll(closes)
     assert rolled.pnl.shape == (3, 39)
     for day in range(rolled.pnl.shape[1]):
-        session = rolled.first + day
+        session = int(rolled.sessions[day])
         for portfolio in range(len(QUANTITY)):
             made = sum(QUANTITY[portfolio] * (closes[session] - closes[session - 1]))
             assert rolled.pnl[portfolio, day] == pytest.approx(made, abs=1e-9)
@@ -456,7 +456,7 @@ def test_nothing_that_was_said_before_a_close_depends_on_it(changed: int) -> Non
     other[changed:] = _market(100, seed=8)[changed:]
     one, two = _roll(closes), _roll(other)
     # The value at risk of the session that changes was said before it.
-    said = changed - one.first + 1
+    said = changed - int(one.sessions[0]) + 1
     for method in Method:
         for before, after in (
             (one.value_at_risk[method], two.value_at_risk[method]),
@@ -472,7 +472,7 @@ def test_nothing_that_was_said_before_a_close_depends_on_it(changed: int) -> Non
 
 def test_the_first_session_judged_has_a_whole_window_of_returns_before_it() -> None:
     rolled = _roll(_market(WINDOW + 2))
-    assert rolled.first == WINDOW + 1
+    assert rolled.sessions.tolist() == [WINDOW + 1]
     assert rolled.pnl.shape == (3, 1)
     assert rolled.probabilities == TAILS
     assert set(rolled.value_at_risk) == set(rolled.expected_shortfall) == set(Method)
@@ -488,6 +488,27 @@ def test_weights_are_those_of_the_last_close_on_every_day() -> None:
     for day in (0, 20, 38):
         expected = tail_risk(Method.HISTORICAL, ScenarioPnl(pnl[:, day : day + WINDOW], pnl), TAILS, MODEL)[1]
         assert rolled.value_at_risk[Method.HISTORICAL][:, 1, day] == pytest.approx(expected.value_at_risk, abs=1e-9)
+
+
+@pytest.mark.parametrize("hold", Hold)
+def test_a_move_over_sessions_that_were_left_out_is_that_of_no_day(hold: Hold) -> None:
+    """A halt of twenty sessions in which everything halves: no scenario, no exception, and no volatility."""
+    closes = _market(160)
+    halted = closes.copy()
+    halted[120:] /= 2.0
+    rolled = rolling(
+        halted, QUANTITY, window=WINDOW, methods=RELIVE, probabilities=TAILS, model=MODEL, hold=hold,
+        follows=np.arange(1, 160) != 120,
+    )  # fmt: skip
+    returns = np.delete(closes[1:] / closes[:-1] - 1.0, 119, axis=0)
+    money = halted[-1] if hold is Hold.WEIGHTS else np.delete(halted[:-1], 119, axis=0)
+    pnl = returns * money @ QUANTITY.T
+    assert rolled.sessions.tolist() == [*range(WINDOW + 1, 120), *range(121, 160)]
+    assert rolled.pnl == pytest.approx(pnl[WINDOW:].T)
+    exposure = QUANTITY * (money if hold is Hold.WEIGHTS else halted[158])
+    last = tail_risk(Method.HISTORICAL, ScenarioPnl(exposure @ returns[-WINDOW - 1 : -1].T, pnl.T), TAILS, MODEL)
+    for level, tail in enumerate(last):
+        assert rolled.value_at_risk[Method.HISTORICAL][:, level, -1] == pytest.approx(tail.value_at_risk)
 
 
 def test_one_name_held_has_the_same_exceptions_either_way() -> None:
