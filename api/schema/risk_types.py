@@ -52,7 +52,8 @@ class Alignment:
 @strawberry.type(
     description=(
         "All we say about one portfolio at one sequence. Money in the reporting currency; losses are positive in value "
-        "at risk and expected shortfall. Fractions are of market value and null where that is not positive."
+        "at risk and expected shortfall. Fractions are of market value and null where that is not positive,"
+        " and where nothing that is held can be valued."
     )
 )
 class RiskSnapshot(View):

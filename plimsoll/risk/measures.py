@@ -208,8 +208,9 @@ class Measures:
 
     Money in the reporting currency; `short_exposure` is negative. `_fraction`s, volatility, expected return, tracking
     error and drawdown are fractions of market value, the middle three annual. What is relative to market value is NaN
-    where that is not positive. `risk_score` is unrounded, `risk_number` a whole number; both are current, and
-    `risk_number_structural` is of the long run. `coverage` is the share of gross exposure with a history of its own.
+    where that is not positive, and where nothing that is held can be valued. `risk_score` is unrounded, `risk_number` a
+    whole number; both are current, and `risk_number_structural` is of the long run. `coverage` is the share of gross
+    exposure with a history of its own.
     `var_95_scenario` is the index of the scenario that `var_95` comes from, `NO_SCENARIO` where there is none.
     """
 
@@ -297,7 +298,7 @@ class FromPnl(NamedTuple):
 def from_pnl(pnl: ScenarioPnl, value: FloatArray, benchmark_returns: FloatArray, choice: Choice) -> FromPnl:
     """The measures of P&L, by the functions above.
 
-    value              (portfolio,) money, as `divisor` gives it
+    value              (portfolio,) money, as `value_known` gives it
     benchmark_returns  (scenario,) fractions
     """
     var_95, var_99, es_975 = methods.tail_risk(
@@ -357,10 +358,16 @@ def divisor(market_value: FloatArray, gross_exposure: FloatArray) -> FloatArray:
     return np.where(market_value > _ROUNDING * gross_exposure, market_value, np.nan)
 
 
+def value_known(held: Holdings) -> FloatArray:
+    """(portfolio,) the same of what is held: NaN also where nothing of it can be valued, however much cash there is."""
+    nothing_valued = (held.gross_exposure == 0.0) & (held.coverage == 0.0)
+    return np.where(nothing_valued, np.nan, divisor(held.market_value, held.gross_exposure))
+
+
 def complete(held: Holdings, measured: FromPnl, long_run: LongRun, value: FloatArray) -> Measures:
     """All measures: those of P&L, those of what is held, and the fractions and scores that join the two.
 
-    value  (portfolio,) money, as `divisor` gives it
+    value  (portfolio,) money, as `value_known` gives it
 
     Both scores expect the mean of the long run; the current one swings as the filtered scenarios do, the structural one
     as the long run did.
@@ -401,5 +408,5 @@ def aggregate(
     long_run_pnl       (1, session) money, summed over portfolios
     benchmark_returns  (scenario,) fractions
     """
-    value = divisor(held.market_value, held.gross_exposure)
+    value = value_known(held)
     return complete(held, from_pnl(pnl, value, benchmark_returns, choice), long_run_of(long_run_pnl), value)

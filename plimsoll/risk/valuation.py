@@ -23,9 +23,9 @@ from plimsoll.risk.measures import (
     LongRun,
     Measures,
     complete,
-    divisor,
     effective_names,
     from_pnl,
+    value_known,
 )
 from plimsoll.risk.methods import Method, ScenarioPnl
 from plimsoll.risk.scenarios import Opinion, ScenarioSet, rows_by_symbol
@@ -166,7 +166,7 @@ def revalue(
     """
     exposure = exposures(quantity, market.mark)
     held = holdings(quantity, exposure, cash, market)
-    value = divisor(held.market_value, held.gross_exposure)
+    value = value_known(held)
     factored = exposure @ market.long_run_factor
     long_run = LongRun(exposure @ market.long_run_mean, np.sqrt(np.einsum("pf,pf->p", factored, factored)))
     parts = [

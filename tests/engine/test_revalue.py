@@ -147,6 +147,13 @@ def test_cash_alone_has_no_risk(valued: Ledger) -> None:
     assert got.oldest_price_ns is None
 
 
+def test_cash_beside_what_cannot_be_valued_is_not_called_safe(valued: Ledger, take: Take, feed: Any) -> None:
+    take([feed.portfolio("unknown", {"UNHEARD": 10.0}, cash=20_000.0)])
+    got = snapshot(publish(valued)["unknown"])
+    assert (got.market_value, got.coverage, got.incomplete_symbols) == (20_000.0, 0.0, ["UNHEARD"])
+    assert (got.risk_number, got.var_95_fraction, got.volatility) == (None, None, None)
+
+
 def test_a_portfolio_worth_nothing_has_money_measures_only(valued: Ledger, take: Take, feed: Any) -> None:
     take([feed.portfolio("under-water", {"AAPL": 1.0}, cash=-1e6)])
     one = publish(valued)["under-water"]
