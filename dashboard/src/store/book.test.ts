@@ -54,6 +54,23 @@ test('a late page never takes a row back in time', () => {
   assert.equal(book.rows.get('p-1')?.riskNumber, 60)
 })
 
+test('a server that counts from the beginning again is believed, and late pages of it are late as ever', () => {
+  const book = new Book(() => 0)
+  book.putBatch([found('p-1', 97_000, { riskNumber: 60 }), found('p-2', 97_000, { riskNumber: 60 })])
+
+  book.beginReading()
+  book.putBatch([found('p-2', 12, { riskNumber: 30 })])
+  book.putPage([found('p-1', 11, { riskNumber: 20 }), found('p-2', 11, { riskNumber: 20 })])
+  book.endReading()
+  assert.deepEqual(
+    [...book.rows.values()].map(({ riskNumber }) => riskNumber),
+    [20, 30],
+  )
+
+  book.putBatch([found('p-1', 13, { riskNumber: 40 })])
+  assert.equal(book.rows.get('p-1')?.riskNumber, 40)
+})
+
 test('what is closed stays closed while a reading runs, whatever its late pages hold', () => {
   const book = new Book(() => 0)
   book.beginReading()

@@ -1,5 +1,7 @@
 // Every portfolio that the page knows, at its newest. Rows come in pages and in batches, in any order and repeatedly;
-// the larger sequence of a portfolio wins, so neither a late page nor a repeated batch can take a row back in time.
+// the larger sequence of a portfolio wins, so neither a late page nor a repeated batch can take a row back in time. Only
+// within one reading of the list, though: what it meets first is the present whatever was known before, for a server that
+// was set up anew counts from the beginning.
 import type { AlignmentVerdict, RiskBand, RowFragment } from '../api/operations.ts'
 
 /** One portfolio as the table shows it. Kept and written to: 10,000 of them change thousands of times a second. */
@@ -112,8 +114,9 @@ export class Book {
       opened.version = this.version
       return opened
     }
+    const met = known.reading === this.reading
     known.reading = this.reading
-    if (!isLater(found.sequence, known.sequence)) return known
+    if (met ? !isLater(found.sequence, known.sequence) : found.sequence === known.sequence) return known
     const before = known.riskNumber
     assign(known, found)
     if (before !== known.riskNumber) {
