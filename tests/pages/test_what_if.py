@@ -172,6 +172,27 @@ def test_axe_finds_nothing_in_the_form_its_answer_and_its_dialog(
     assert axe(page) == []
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+def test_absurd_trades_are_seen_whole_and_can_be_scrolled_by_keyboard(
+    visit: Visitor, demo: LiveSystem, axe: Axe, width: int
+) -> None:
+    demo.open_portfolio("absurd")
+    page = what_if(visit, "absurd", viewport={"width": width, "height": 800})
+    field(page, 1, "Symbol").fill("A" * 64)
+    field(page, 1, "Change of quantity").fill("5")
+    page.get_by_role("button", name="Add a trade").click()
+    field(page, 2, "Symbol").fill("AAPL")
+    field(page, 2, "Change of quantity").fill("-100,000,000,000")
+    expect(page.locator(".breaches")).to_be_visible()
+    expect(page.get_by_text(re.compile("Check how A+ is spelt"))).to_be_visible()
+    details = page.locator("portfolio-details")
+    assert details.evaluate("pane => pane.scrollWidth - pane.clientWidth") == 0
+    assert axe(page) == []
+    page.get_by_role("button", name="Send it").click()
+    dialog = page.get_by_role("dialog", name="Send 2 trades")
+    expect(dialog.get_by_role("cell", name="+5")).to_be_in_viewport(ratio=1)
+
+
 def test_on_a_phone_the_comparison_needs_no_sideways_scrolling(visit: Visitor, demo: LiveSystem) -> None:
     demo.open_portfolio("on-a-phone")
     page = what_if(visit, "on-a-phone", viewport={"width": 390, "height": 844})

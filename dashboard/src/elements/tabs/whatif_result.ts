@@ -22,7 +22,7 @@ export function comparison({ before, after }: Result, traded: boolean): Template
       )}</tbody>
     </table>`
   }
-  return html`<div class="table-scroll"><table class="comparison">
+  return html`<div class="table-scroll" role="region" aria-label="Before and after" tabindex="0"><table class="comparison">
     <caption>Before and after, with the prices of this moment; estimates, not forecasts</caption>
     <thead><tr><th scope="col">Measure</th><th scope="col">Before</th><th scope="col">After</th>
       <th scope="col">Difference</th></tr></thead>
@@ -42,7 +42,7 @@ function difference({ arrow, change, words }: Compared): TemplateResult {
 /** Which limits are exceeded afterwards, and which of them were so before. */
 export function limits(breaches: readonly Breach[], traded: boolean): TemplateResult {
   if (!breaches.length) return html`<p class="note">No limit is exceeded${traded ? ' afterwards' : ''}.</p>`
-  return html`<table class="breaches">
+  return html`<div class="table-scroll" role="region" aria-label="Limits exceeded" tabindex="0"><table class="breaches">
     <caption>Limits exceeded${traded ? ' afterwards' : ''}; they forbid nothing</caption>
     <thead><tr><th scope="col">Limit</th><th scope="col">Value</th><th scope="col">Bound</th><th scope="col">Since</th></tr></thead>
     <tbody>${breaches.map(
@@ -50,7 +50,7 @@ export function limits(breaches: readonly Breach[], traded: boolean): TemplateRe
         <td>${inUnit(breach.code, breach.bound)}</td>
         <td>${breach.alreadyBreached ? (traded ? 'before' : 'now') : html`<strong class="worse">new</strong>`}</td></tr>`,
     )}</tbody>
-  </table>`
+  </table></div>`
 }
 
 function inUnit(code: LimitCode, value: number): string {
