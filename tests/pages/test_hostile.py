@@ -69,6 +69,48 @@ def test_the_keyboard_stays_on_its_row_while_a_wheel_scrolls_it_out_of_sight(vis
     expect(cell(page, 2, "id")).to_be_in_viewport()
 
 
+def test_the_keyboard_goes_to_the_table_when_an_advisors_book_is_left(visit: Visitor) -> None:
+    page = opened(visit, "/#advisor=advisor-3")
+    page.get_by_role("button", name="Show everyone").press("Enter")
+    expect(page.get_by_role("region", name="Advisor advisor-3")).to_have_count(0)
+    expect(page.locator("portfolio-grid [tabindex='0']")).to_be_focused()
+
+
+def test_how_many_match_is_read_out_when_one_asks_and_not_whenever_the_market_moves(
+    visit: Visitor, demo: LiveSystem
+) -> None:
+    page = opened(visit)
+    page.get_by_role("searchbox", name="Find").fill("crosses")
+    said = page.locator("filter-bar [role=status]")
+    expect(said).to_have_text(re.compile(r"^0 of 3\d\d portfolios match$"))
+    state(demo, "crosses", {"AAPL": 10.0})
+    expect(page.get_by_text(re.compile(r"^\s*1 of 3\d\d shown"))).to_be_visible()
+    expect(said).to_have_text(re.compile("^0 of"))
+    page.get_by_role("searchbox", name="Find").fill("crosse")
+    expect(said).to_have_text(re.compile("^1 of"))
+    close(demo, "crosses")
+
+
+def test_nobody_is_told_that_nothing_matches_before_the_whole_list_was_read(visit: Visitor) -> None:
+    page = visit("/#q=none-of-them")
+    held: list[Route] = []
+    may_read = False
+
+    def hold(route: Route) -> None:
+        if "query RowsPage" in (route.request.post_data or "") and not may_read:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/graphql", hold)
+    page.reload()
+    expect(page.get_by_text(re.compile(r"0 of [1-9]\d* shown"))).to_be_visible()
+    expect(page.locator(".empty")).to_have_text("Reading portfolios\N{HORIZONTAL ELLIPSIS}")
+    may_read = True
+    held[-1].continue_()
+    expect(page.locator(".empty")).to_contain_text("No portfolio matches.")
+
+
 def amounts(page: Page, key: str) -> list[int]:
     """A column of money, from the top down."""
     return [int(re.sub(r"[+$,]", "", each).replace("\N{MINUS SIGN}", "-")) for each in column(page, key)]

@@ -1,10 +1,11 @@
 // The advisor whose portfolios are shown alone: the risk of that book as a whole.
-import { html, nothing, type TemplateResult } from 'lit'
+import { html, nothing, type PropertyValues, type TemplateResult } from 'lit'
 
 import { count } from '../format.ts'
 import { Element, Watching } from './element.ts'
 import { tiles } from './firm.ts'
 
+/** Tells `gone` when it goes with the keyboard in it. */
 export class AdvisorStrip extends Element {
   constructor() {
     super()
@@ -24,6 +25,12 @@ export class AdvisorStrip extends Element {
       </div>
       ${error ? html`<p class="problem" role="alert">${error.message}</p>` : html`<dl class="tiles">${tiles(model.advisor?.risk ?? null, 0)}</dl>`}
     </section>`
+  }
+
+  protected override update(changed: PropertyValues): void {
+    const hadFocus = this.contains(document.activeElement)
+    super.update(changed)
+    if (hadFocus && !this.contains(document.activeElement)) this.dispatchEvent(new CustomEvent('gone'))
   }
 }
 

@@ -51,7 +51,7 @@ export class PlimsollApp extends Element {
     return html`
       <main class=${model.link.portfolioId ? 'with-details' : ''}>
         <firm-strip .model=${model}></firm-strip>
-        <advisor-strip .model=${model}></advisor-strip>
+        <advisor-strip .model=${model} @gone=${() => this.toGrid()}></advisor-strip>
         <filter-bar .model=${model}></filter-bar>
         ${this.trouble()}
         <div class="panes">
@@ -82,11 +82,11 @@ export class PlimsollApp extends Element {
   private emptiness(): TemplateResult | typeof nothing {
     const { view, feed } = this.model
     if (view.rows.length) return nothing
-    const words = view.known.size
-      ? 'No portfolio matches. Lower the risk number, or clear the search.'
-      : feed.complete
-        ? 'There are no portfolios yet. They appear here with their first update.'
-        : 'Reading portfolios…'
+    const words = !feed.complete
+      ? 'Reading portfolios…'
+      : view.known.size
+        ? 'No portfolio matches. Lower the risk number, or clear the search.'
+        : 'There are no portfolios yet. They appear here with their first update.'
     return html`<p class="empty" role="status">${words}</p>`
   }
 

@@ -6,6 +6,10 @@ import { AT_RISK_FROM, NUMBER_MAX, NUMBER_MIN } from '../store/risk_scale.ts'
 import { Element, Watching } from './element.ts'
 
 export class FilterBar extends Element {
+  /** What was asked for last, and how many were found then. */
+  private asked = ''
+  private found = ''
+
   constructor() {
     super()
     new Watching(this)
@@ -35,13 +39,24 @@ export class FilterBar extends Element {
           @input=${(event: InputEvent) => model.filter({ text: (event.target as HTMLInputElement).value })}>
       </label>
       <p class="shown">
-        <span role="status">${count(model.view.rows.length)} of ${count(model.view.known.size)} shown</span>${this.loading()}${
+        ${count(model.view.rows.length)} of ${count(model.view.known.size)} shown${this.loading()}${
           model.view.held
             ? html` <span class="held">order held while you point at the table or move in it</span>`
             : nothing
         }
       </p>
+      <p class="unseen" role="status">${this.answer()}</p>
     </form>`
+  }
+
+  /** Read out once for each filter, and not whenever the market takes a row across its bounds. */
+  private answer(): string {
+    const { view, feed } = this.model
+    const asked = JSON.stringify([feed.complete, view.filter])
+    if (asked !== this.asked)
+      this.found = feed.complete ? `${count(view.rows.length)} of ${count(view.known.size)} portfolios match` : ''
+    this.asked = asked
+    return this.found
   }
 
   private loading(): TemplateResult | typeof nothing {
