@@ -111,6 +111,36 @@ def test_nobody_is_told_that_nothing_matches_before_the_whole_list_was_read(visi
     expect(page.locator(".empty")).to_contain_text("No portfolio matches.")
 
 
+@pytest.mark.parametrize(("width", "height"), [(844, 390), (667, 375), (1280, 400)])
+def test_a_low_window_scrolls_and_leaves_room_for_a_table(visit: Visitor, width: int, height: int) -> None:
+    page = opened(visit, viewport={"width": width, "height": height})
+    assert grid(page).evaluate("table => table.clientHeight") > 240
+    cell(page, 3, "id").click()
+    details = page.locator("portfolio-details")
+    expect(details.get_by_role("heading").first).to_be_in_viewport(ratio=1)
+    assert details.evaluate("pane => pane.clientHeight") > 240
+
+
+@pytest.mark.parametrize("width", [320, 360, 390, 430])
+def test_on_a_phone_no_number_is_cut_short_and_no_id_looks_like_another(visit: Visitor, width: int) -> None:
+    page = opened(visit, viewport={"width": width, "height": 700})
+    page.get_by_role("button", name="Pause").click()
+    # As in the worst of a crash.
+    page.evaluate(
+        """() => {
+            const { model } = document.querySelector('plimsoll-app')
+            const worst = { riskNumber: 87, openedAt: 99, var95: 551123, dayPnl: -1199352 }
+            for (const row of model.view.rows) Object.assign(row, worst)
+            model.tell('rows')
+        }"""
+    )
+    expect(cell(page, 0, "dayPnl")).to_have_text("\N{MINUS SIGN}$1.2M")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    cut = """() => [...document.querySelectorAll('portfolio-grid [role=row] > div, portfolio-grid .numeric > span')]
+        .filter(each => each.offsetParent && each.scrollWidth > each.clientWidth + 1).map(each => each.textContent)"""
+    assert page.evaluate(cut) == []
+
+
 def amounts(page: Page, key: str) -> list[int]:
     """A column of money, from the top down."""
     return [int(re.sub(r"[+$,]", "", each).replace("\N{MINUS SIGN}", "-")) for each in column(page, key)]

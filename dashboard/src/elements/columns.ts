@@ -1,5 +1,14 @@
 // The columns of the table: what they are called, what they say of a row, and what explains them.
-import { count, decimal, fittedMoney, fittedSignedMoney, percent, time } from '../format.ts'
+import {
+  briefMoney,
+  briefSignedMoney,
+  count,
+  decimal,
+  fittedMoney,
+  fittedSignedMoney,
+  percent,
+  time,
+} from '../format.ts'
 import { change, type Row } from '../store/book.ts'
 import type { SortKey } from '../store/view.ts'
 import { direction } from './parts.ts'
@@ -11,6 +20,8 @@ export interface Column {
   title: string
   numeric: boolean
   text(row: Row): string
+  /** The same in a table as narrow as a phone, where `text` would be cut short. */
+  brief?(row: Row): string
   /** A word before the text that is never cut short; empty where there is nothing to say. */
   mark?(row: Row): string
   /** A class for the cell: colour, never meaning alone. */
@@ -65,6 +76,7 @@ export const COLUMNS: readonly Column[] = [
     title: 'Loss that 19 of 20 days stay below',
     numeric: true,
     text: (row) => fittedMoney(row.var95),
+    brief: (row) => briefMoney(row.var95),
   },
   {
     key: 'var95Fraction',
@@ -94,6 +106,7 @@ export const COLUMNS: readonly Column[] = [
     title: 'Gain or loss since the previous session’s close',
     numeric: true,
     text: (row) => fittedSignedMoney(row.dayPnl),
+    brief: (row) => briefSignedMoney(row.dayPnl),
     kind: (row) => direction(Math.round(row.dayPnl)),
   },
   {

@@ -11,6 +11,8 @@ import { COLUMNS } from './columns.ts'
 const ROW_PX = 34
 const SPARE_ROWS = 4
 const FLASH_MS = 900
+/** Up to here the style sheet leaves five columns, and little room for each. */
+const NARROW_PX = 560
 
 interface Line {
   element: HTMLElement
@@ -34,6 +36,7 @@ export class PortfolioGrid extends HTMLElement {
   private cursor = { id: '', column: 0 }
   /** The place among the rows where the keyboard's row was last. */
   private place = 0
+  private narrow = false
   private pointed = false
   private focused = false
 
@@ -236,6 +239,7 @@ export class PortfolioGrid extends HTMLElement {
   private draw(hasFocus = this.body.contains(document.activeElement)): void {
     const { rows } = this.model.view
     const height = this.clientHeight - ROW_PX
+    this.narrow = this.offsetWidth <= NARROW_PX
     const first = Math.max(0, Math.floor(this.scrollTop / ROW_PX) - SPARE_ROWS)
     const shown = Math.max(0, Math.min(rows.length - first, Math.ceil(height / ROW_PX) + 2 * SPARE_ROWS))
     const places = Array.from({ length: shown }, (_, index) => first + index)
@@ -270,7 +274,8 @@ export class PortfolioGrid extends HTMLElement {
     const another = line.id !== row.id
     line.id = row.id
     COLUMNS.forEach((column, place) => {
-      this.write(line, place, column.text(row), column.kind?.(row) ?? '')
+      const text = (this.narrow && column.brief?.(row)) || column.text(row)
+      this.write(line, place, text, column.kind?.(row) ?? '')
       if (column.mark) markAs(line.cells[place] as HTMLElement, column.mark(row))
     })
     line.fill.style.transform = `scaleX(${(row.riskNumber ?? 0) / 99})`
