@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import pytest
+from accessibility import Axe
 from confluent_kafka import Producer
 from live import LiveSystem, token, until
 from playwright.sync_api import Page, Route, WebSocketRoute, expect
@@ -304,6 +305,31 @@ def test_nothing_that_one_viewer_was_told_is_there_for_the_next(visit: Visitor, 
     page.goto(guarded + "/#")
     until(lambda: set(column(page, "advisorId")) == {"advisor-4"}, "the other's table", show=visit.account)
     assert "advisor-3" not in page.locator("body").inner_text()
+
+
+def test_who_signs_in_is_told_why_and_never_that_a_connection_is_lost(visit: Visitor, guarded: str, axe: Axe) -> None:
+    visit.expect("401", "WebSocket")
+    page = visit(guarded)
+    expect(page.locator(".state")).to_have_text("Signed out")
+    assert axe(page) == []
+    page.evaluate(
+        """() => {
+            window.told = []
+            new MutationObserver(() => {
+                const alert = document.querySelector('[role=alert]')
+                if (alert) window.told.push(alert.textContent)
+            }).observe(document.body, { subtree: true, childList: true })
+        }"""
+    )
+    signed_in(page, "no token at all")
+    field = page.get_by_label("Access token")
+    expect(field).to_have_accessible_description(re.compile("Your token was refused: the token is not valid"))
+    expect(field).to_be_focused()
+    signed_in(page, token("advisor", "--advisor", "advisor-3"))
+    expect(page.locator(".state")).to_have_text("Live")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.locator(".state")).to_have_text("Signed out")
+    assert page.evaluate("window.told") == []
 
 
 def test_an_answer_that_comes_after_the_viewer_has_changed_is_dropped(visit: Visitor, guarded: str) -> None:

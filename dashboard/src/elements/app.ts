@@ -35,7 +35,7 @@ export class PlimsollApp extends Element {
   protected override render(): TemplateResult {
     const { model } = this
     return html`
-      <a class="skip" href="#portfolios" @click=${(event: Event) => this.skip(event)}>To the portfolios</a>
+      ${model.signIn === null ? html`<a class="skip" href="#portfolios" @click=${(event: Event) => this.skip(event)}>To the portfolios</a>` : nothing}
       <page-header .model=${model}></page-header>
       ${model.signIn === null ? keyed(model.viewer, this.portfolios()) : html`<main><sign-in .model=${model}></sign-in></main>`}
       <footer class="bottom">

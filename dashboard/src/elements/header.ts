@@ -38,6 +38,8 @@ export class PageHeader extends Element {
 
   private state(): TemplateResult {
     const { model } = this
+    if (model.signIn !== null)
+      return html`<p class="state" role="status"><span class="dot" aria-hidden="true"></span>Signed out</p>`
     const silent = model.connection === 'live' && model.feed.stale
     const name = model.paused ? 'Paused' : silent ? 'Engine silent' : STATES[model.connection]
     const kind = model.paused ? 'paused' : silent ? 'stale' : model.connection

@@ -9,11 +9,11 @@ export class SignIn extends Element {
     const { model } = this
     return html`<section class="sign-in">
       <h2>Sign in</h2>
-      <p>${token() ? html`Your token was refused: <strong>${model.signIn}</strong>` : 'This server shows portfolios to those who may see them.'}</p>
+      <p id="sign-in-why">${token() ? html`Your token was refused: <strong>${model.signIn}</strong>` : 'This server shows portfolios to those who may see them.'}</p>
       <form @submit=${(event: SubmitEvent) => this.submit(event)}>
         <label>
           <span>Access token</span>
-          <input name="token" type="password" required autocomplete="off" spellcheck="false">
+          <input name="token" type="password" required autocomplete="off" spellcheck="false" aria-describedby="sign-in-why">
         </label>
         <button type="submit" class="button primary">Sign in</button>
       </form>

@@ -164,6 +164,8 @@ export class Model {
     this.signIn = null
     this.forget()
     this.feed.restart()
+    // What was left of one's own will is not lost.
+    this.connection = 'connecting'
     void this.poll()
     this.tell('rows')
     this.tell('state')
