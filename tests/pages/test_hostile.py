@@ -265,6 +265,21 @@ def test_what_has_no_price_is_marked_and_no_large_number_is_cut_into_a_smaller_o
         close(demo, long)
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_long_sector_and_billions_fit_the_details(visit: Visitor, demo: LiveSystem, width: int) -> None:
+    held = [{"symbol": "AAPL", "quantity": 1e8, "sector": "S" * 64}]
+    state(demo, "billions", {}, positions=held)
+    try:
+        page = visit("/#portfolio=billions&tab=stress", viewport={"width": width, "height": 800})
+        page.get_by_label("Market").fill("-10")
+        page.get_by_role("button", name="Shock it").click()
+        expect(page.locator(".shock").get_by_role("rowheader", name="S" * 64)).to_be_visible()
+        expect(page.locator("portfolio-details .tiles")).to_contain_text(re.compile(r"Value\s*\$[\d.]+B"))
+        assert page.locator("portfolio-details").evaluate("pane => pane.scrollWidth - pane.clientWidth") == 0
+    finally:
+        close(demo, "billions")
+
+
 def signed_in(page: Page, bearer: str) -> None:
     page.get_by_label("Access token").fill(bearer)
     page.get_by_role("button", name="Sign in").click()

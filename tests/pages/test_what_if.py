@@ -193,6 +193,19 @@ def test_absurd_trades_are_seen_whole_and_can_be_scrolled_by_keyboard(
     expect(dialog.get_by_role("cell", name="+5")).to_be_in_viewport(ratio=1)
 
 
+def test_of_many_unknown_symbols_the_first_are_named_and_the_rest_counted(visit: Visitor, demo: LiveSystem) -> None:
+    demo.open_portfolio("misspelt")
+    page = what_if(visit, "misspelt")
+    page.evaluate(
+        """() => {
+            const lines = document.querySelector('trade-lines')
+            for (let number = 100; number < 150; number += 1) lines.draft.add(`NONE${number}`, '5')
+            document.querySelector('what-if-tab').requestUpdate()
+        }"""
+    )
+    expect(page.get_by_text("Check how NONE100")).to_have_text(re.compile("NONE119 and 30 more is spelt"))
+
+
 def test_on_a_phone_the_comparison_needs_no_sideways_scrolling(visit: Visitor, demo: LiveSystem) -> None:
     demo.open_portfolio("on-a-phone")
     page = what_if(visit, "on-a-phone", viewport={"width": 390, "height": 844})

@@ -2,7 +2,7 @@
 // while it is shown.
 import { html, nothing, type PropertyValues, type TemplateResult } from 'lit'
 
-import { count, money, percent, signedMoney } from '../format.ts'
+import { count, fittedMoney, fittedSignedMoney, percent } from '../format.ts'
 import { TABS, type Tab } from '../store/link.ts'
 import { Element, Watching } from './element.ts'
 import { direction, tile } from './parts.ts'
@@ -54,9 +54,9 @@ export class PortfolioDetails extends Element {
             </p>
             <dl class="tiles">
               ${tile('Risk number', count(row.riskNumber), row.tolerance == null ? '' : `tolerance ${row.tolerance}`, `risk-${(row.band ?? '').toLowerCase()}`)}
-              ${tile('VaR 95%', money(row.var95), percent(row.var95Fraction))}
-              ${tile('Day P&L', signedMoney(row.dayPnl), '', direction(row.dayPnl))}
-              ${tile('Value', money(row.marketValue))}
+              ${tile('VaR 95%', fittedMoney(row.var95), percent(row.var95Fraction))}
+              ${tile('Day P&L', fittedSignedMoney(row.dayPnl), '', direction(row.dayPnl))}
+              ${tile('Value', fittedMoney(row.marketValue))}
             </dl>`
           : nothing
       }

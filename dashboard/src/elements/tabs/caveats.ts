@@ -17,7 +17,7 @@ export function incomplete(symbols: readonly string[]): TemplateResult | typeof 
 }
 
 /** The first of them by name, and how many more. */
-function listed(symbols: readonly string[]): string {
+export function listed(symbols: readonly string[]): string {
   const more = symbols.length - NAMED_MAX
   return more > 1 ? `${symbols.slice(0, NAMED_MAX).join(', ')} and ${count(more)} more` : symbols.join(', ')
 }

@@ -4,7 +4,7 @@ import { html, nothing, type TemplateResult } from 'lit'
 
 import type { LimitCode, WhatIfQuery } from '../../api/operations.ts'
 import { count, decimal, money, percent } from '../../format.ts'
-import { incomplete, proxied } from './caveats.ts'
+import { incomplete, listed, proxied } from './caveats.ts'
 import { type Compared, compared } from './whatif_measures.ts'
 
 type Result = WhatIfQuery['whatIf']
@@ -73,7 +73,7 @@ function inUnit(code: LimitCode, value: number): string {
 export function provisos({ before, after }: Result, traded: boolean): TemplateResult {
   const unknown = after.incompleteSymbols.filter((symbol) => !before.incompleteSymbols.includes(symbol))
   return html`${incomplete(after.incompleteSymbols)}
-    ${unknown.length ? html`<p class="says">Check how ${unknown.join(', ')} is spelt.</p>` : nothing}
+    ${unknown.length ? html`<p class="says">Check how ${listed(unknown)} is spelt.</p>` : nothing}
     ${proxied(after.proxiedSymbols, after.coverage)}
     ${before.stale ? html`<p class="problem"><strong>The engine is silent:</strong> the prices are those of when it last spoke.</p>` : nothing}
     ${
