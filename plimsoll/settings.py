@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -520,17 +521,21 @@ def secret_files() -> dict[str, str]:
     return {f"{f.metadata['key']}{_FILE}": f.metadata["key"] for f in fields(Settings) if f.metadata["secret"]}
 
 
-def load(environ: Mapping[str, str], dotenv: Path | None = None) -> Settings:
-    """Read the environment, and beneath it a `.env` file where there is one. Raises `BadSetting` naming the key."""
+def load(environ: Mapping[str, str], dotenv: Path | None = None, left_out: Collection[str] = ()) -> Settings:
+    """Read the environment, and beneath it a `.env` file where there is one. Raises `BadSetting` naming the key.
+
+    left_out   keys of `BadSetting`s that were raised before: what they name is passed over
+    """
     known = {f.metadata["key"]: f for f in fields(Settings)}
     understood = (*known, *secret_files())
-    above = {k: v for k, v in environ.items() if k in understood or (k.startswith(_PREFIX) and k not in _CLIENTS_OWN)}
+    ours = {k: v for k, v in environ.items() if k in understood or (k.startswith(_PREFIX) and k not in _CLIENTS_OWN)}
+    above = {k: v for k, v in ours.items() if k not in left_out}
     stated = _with_secrets(above, ())
-    stated = {**_with_secrets(_read_dotenv(dotenv, understood), stated), **stated}
+    stated = {**_with_secrets(_read_dotenv(dotenv, understood, left_out), stated), **stated}
     values = {}
     for key, text in stated.items():
         if key not in known:
-            raise BadSetting(key, f"no such setting; the known ones are {', '.join(understood)}")
+            raise BadSetting(key, _no_such(understood, key))
         try:
             values[known[key].name] = known[key].metadata["read"](text)
         except ValueError as error:
@@ -567,9 +572,14 @@ def _secret_in(path: str, file_key: str) -> str:
     return secret
 
 
-def _read_dotenv(path: Path | None, known: Collection[str]) -> dict[str, str]:
+def _no_such(known: Collection[str], key: str, place: str = "") -> str:
+    named = ", ".join(get_close_matches(key, known, n=3) or known)
+    return f"no such setting{place}; did you mean one of {named}?"
+
+
+def _read_dotenv(path: Path | None, known: Collection[str], left_out: Collection[str]) -> dict[str, str]:
     """`KEY=value` lines; comments, blank lines, `export` and matching quotes are understood, nothing else is."""
-    if path is None or not path.is_file():
+    if path is None or path.name in left_out or not path.is_file():
         return {}
     try:
         content = path.read_text(encoding="utf-8-sig")  # Editors on Windows begin a file with a byte order mark.
@@ -580,17 +590,16 @@ def _read_dotenv(path: Path | None, known: Collection[str]) -> dict[str, str]:
     stated: dict[str, str] = {}
     for number, line in enumerate(content.splitlines(), start=1):
         text = line.strip().removeprefix("export ").strip()
-        if not text or text.startswith("#"):
+        place = f"{path.name} line {number}"
+        if not text or text.startswith("#") or place in left_out:
             continue
         key, equals, value = (part.strip() for part in text.partition("="))
         if not equals or not key.isidentifier():
-            raise BadSetting(f"{path.name} line {number}", "not of the form KEY=value")
-        if key.startswith(_FOREIGN_IN_DOTENV):
+            raise BadSetting(place, "not of the form KEY=value")
+        if key.startswith(_FOREIGN_IN_DOTENV) or key in left_out:
             continue
         if key not in known:
-            raise BadSetting(
-                key, f"no such setting (line {number} of {path.name}); the known ones are {', '.join(known)}"
-            )
+            raise BadSetting(key, _no_such(known, key, f" (line {number} of {path.name})"))
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
             value = value[1:-1]
         stated[key] = value

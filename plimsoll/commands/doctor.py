@@ -65,15 +65,19 @@ def command(told: Callable[[], Told]) -> Callable[..., None]:
 
 def readable(environ: Mapping[str, str], dotenv: Path | None) -> Told:
     """The settings without those that cannot be read, which are returned beside them."""
-    left, refused = dict(environ), list[BadSetting]()
+    refused, left_out = list[BadSetting](), set[str]()
     while True:
         try:
-            return settings_module.load(left, dotenv), refused
+            return settings_module.load(environ, dotenv, left_out), refused
         except BadSetting as error:
-            refused.append(error)
-            if left.pop(error.key, None) is None:
-                # It stands in the file, which is read whole or not at all.
-                dotenv = None
+            if error.key not in left_out:
+                refused.append(error)
+                left_out.add(error.key)
+            else:
+                # Another setting asks for it, or holds it in a file: so all that are named like it.
+                kind = error.key.rpartition("_")[0]
+                known = [*settings_module.secret_files(), *(each.key for each in settings_module.documented())]
+                left_out.update(key for key in known if key.startswith(kind))
 
 
 def examine(

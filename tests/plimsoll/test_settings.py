@@ -208,10 +208,18 @@ def test_a_file_is_read_as_strictly_as_the_environment(dotenv: Path, key: str, v
     assert refused.value.key == key
 
 
-def test_an_unknown_setting_is_refused_and_the_known_ones_listed() -> None:
+def test_an_unknown_setting_is_refused_and_those_like_it_named() -> None:
     with pytest.raises(BadSetting) as refused:
         load({"PLIMSOLL_WINDOW": "50"})
     assert refused.value.key == "PLIMSOLL_WINDOW"
+    assert "PLIMSOLL_WINDOW_MS" in refused.value.detail
+    assert len(refused.value.detail) < 120
+
+
+def test_an_unknown_setting_that_is_like_none_lists_them_all(dotenv: Path) -> None:
+    dotenv.write_text("COLOUR=red\n", encoding="utf-8")
+    with pytest.raises(BadSetting) as refused:
+        load({}, dotenv)
     assert all(key in refused.value.detail for key in KEYS)
 
 

@@ -273,6 +273,29 @@ def test_every_bad_setting_is_named_and_the_others_are_used(tmp_path: Path) -> N
     assert "secret" not in str([*judge_settings(refused)])
 
 
+def test_a_bad_line_of_a_file_keeps_no_other_line_from_being_used(tmp_path: Path) -> None:
+    dotenv = tmp_path / ".env"
+    dotenv.write_text(
+        "KAFKA_BROKERS=kafka:1\nPLIMSOLL_WINDOW=5\nno setting\nLOG_LEVEL=loud\nREDIS_URL=redis://redis/3\n"
+    )
+    settings, refused = readable({}, dotenv)
+    assert [each.key for each in refused] == ["PLIMSOLL_WINDOW", ".env line 3", "LOG_LEVEL"]
+    assert (settings.kafka_brokers, settings.redis_url) == ("kafka:1", "redis://redis/3")
+
+
+def test_settings_of_which_one_is_wanting_or_in_a_bad_file_come_to_an_end(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("short")
+    environ = {
+        "PLIMSOLL_KAFKA_SECURITY": "SASL_SSL",
+        "PLIMSOLL_TOKEN_SECRET_FILE": str(secret),
+        "KAFKA_BROKERS": "kafka:1",
+    }
+    settings, refused = readable(environ, None)
+    assert [each.key for each in refused] == ["PLIMSOLL_TOKEN_SECRET", "PLIMSOLL_KAFKA_USERNAME"]
+    assert (settings.kafka_brokers, settings.kafka_security) == ("kafka:1", "PLAINTEXT")
+
+
 def test_a_setting_that_cannot_be_read_is_a_fault() -> None:
     finding = only(judge_settings([BadSetting("KAFKA_BROKERS", "'nowhere' is not host:port")]), "fault")
     assert (finding.check, finding.found) == ("setting KAFKA_BROKERS", "'nowhere' is not host:port")
