@@ -1,6 +1,8 @@
 """Reports for people: a portfolio on a screen, readable at eighty columns. Machines read `--json`.
 
 Money without decimals, in the currency of the prices; a dash stands for what is not known, and a line below says why.
+Where the screen is narrower than a table, or numbers are very long, lines are too, and the terminal breaks them: a
+number that is cut off is another number.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from typing import Any, TypeAlias
 
 from rich import box
 from rich.console import Console, Group, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -19,29 +22,35 @@ UNKNOWN = "-"
 HOLDINGS_SHOWN = 8
 STRESSES_SHOWN = 5
 WIDTH_MAX = 100
-"""Of a line; also where it goes to a file, which has no width of its own."""
+"""Of a sentence; also where it goes to a file, which has no width of its own."""
+WIDTH_UNBOUND = 10_000
+"""More than any table needs, to ask it for what it does need."""
 
 
 def show_risk(rows: Sequence[Row], console: Console) -> None:
     """One screen for each portfolio."""
-    for row in rows:
-        console.print(_risk(row), width=_width(console), highlight=False)
+    _show([_risk(row) for row in rows], console)
 
 
 def show_backtest(rows: Sequence[Row], console: Console) -> None:
     """One table for each portfolio."""
-    for row in rows:
-        console.print(_backtest(row), width=_width(console), highlight=False)
+    _show([_backtest(row) for row in rows], console)
 
 
-def _width(console: Console) -> int:
-    return min(console.width, WIDTH_MAX) if console.is_terminal else WIDTH_MAX
+def _show(reports: Sequence[Group], console: Console) -> None:
+    tables = [part for report in reports for part in report.renderables if isinstance(part, Table)]
+    needed = [
+        Measurement.get(console, console.options.update(max_width=WIDTH_UNBOUND), each).maximum for each in tables
+    ]
+    console.width = max(min(console.width, WIDTH_MAX) if console.is_terminal else WIDTH_MAX, *needed, 0)
+    for report in reports:
+        console.print(report, highlight=False)
 
 
 # --- risk -------------------------------------------------------------------------------------------------------------
 
 
-def _risk(row: Row) -> RenderableType:
+def _risk(row: Row) -> Group:
     if row["problem"] is not None:
         return Group(_title(row["portfolio_id"], f"as of {row['as_of']}"), *_lines([row["problem"]]), Text())
     title = _title(
@@ -134,7 +143,7 @@ def _flags(row: Row) -> Iterator[str]:
 # --- backtest ---------------------------------------------------------------------------------------------------------
 
 
-def _backtest(row: Row) -> RenderableType:
+def _backtest(row: Row) -> Group:
     flags = [f"{symbol} is in no number: {reason}" for symbol, reason in row["incomplete_reasons"].items()]
     if row["problem"] is not None:
         return Group(_title(row["portfolio_id"], ""), *_lines([row["problem"], *flags]), Text())

@@ -46,6 +46,20 @@ def test_a_risk_report_fits_eighty_columns(market: Series, book: Positions) -> N
     assert "nothing that it holds can be valued" in text
 
 
+@pytest.mark.parametrize(("width", "quantity"), [(40, 20_000.0), (80, 1e12)])
+def test_no_number_is_cut_off_on_a_narrow_screen_or_where_it_is_long(
+    market: Series, width: int, quantity: float
+) -> None:
+    book = Positions("positions.csv", [Portfolio("growth", {"AAA": quantity}, {"AAA": 2})], {}, [])
+    console = screen(width)
+    report = risk_report(market, book, Cash(), RiskTerms())
+    show_risk(report.rows, console)
+    text = shown(console)
+    assert "…" not in text
+    assert f"{report.rows[0]['market_value']:,.0f}" in text
+    assert f"{report.rows[0]['es_975']:,.0f}" in text
+
+
 def test_a_backtest_fits_eighty_columns(market: Series, book: Positions) -> None:
     console = screen(80)
     show_backtest(backtest_report(market, book, BacktestTerms()).rows, console)
