@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from plimsoll.reports.risk_report import Report
 
+# `readable=False`: what cannot be read is a bad file, which its reader says, as of one that is not there.
+
 # These two are spelt out, because the enums that they name live beside numpy, and help must not wait for it.
 QuantileName = Literal["lower", "linear"]
 HoldName = Literal["weights", "quantities"]
@@ -34,11 +36,12 @@ Prices = Annotated[
     list[Path],
     typer.Option(
         metavar="FILE",
+        readable=False,
         help="CSV or Parquet: a date, then a column of closes for each symbol. Repeatable: files are joined by date.",
     ),
 ]
 PositionsFile = Annotated[
-    Path, typer.Option(metavar="FILE", help="CSV or Parquet with portfolio_id, symbol and quantity.")
+    Path, typer.Option(metavar="FILE", readable=False, help="CSV or Parquet with portfolio_id, symbol and quantity.")
 ]
 Window = Annotated[int, typer.Option(min=60, max=5000, help="Scenarios: the newest returns.")]
 Decay = Annotated[float, typer.Option("--lambda", help="Decay of exponentially weighted variances.")]
@@ -74,7 +77,8 @@ def risk(
         typer.Option(metavar="AMOUNT", help="Of every portfolio, or PORTFOLIO=AMOUNT of one; may be repeated."),
     ] = None,
     volumes: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Daily volumes, shaped as prices: adds days to trade out.")
+        Path | None,
+        typer.Option(metavar="FILE", readable=False, help="Daily volumes, shaped as prices: adds days to trade out."),
     ] = None,
     draws: Draws = 20_000,
     seed: Seed = 7,

@@ -14,6 +14,7 @@ OwnPrices = Annotated[
     list[Path] | None,
     typer.Option(
         metavar="FILE",
+        readable=False,  # as of one that is not there, it is its reader who says so
         help="Your own closes, CSV or Parquet as `plimsoll risk` reads them. Repeatable.",
         show_default="20 US stocks and the S&P 500",
     ),
@@ -22,6 +23,7 @@ OwnPositions = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
+        readable=False,  # as of one that is not there, it is its reader who says so
         help="Your own portfolios, as `plimsoll risk` reads them: stated once and not traded.",
         show_default="invented ones",
     ),

@@ -181,6 +181,27 @@ def test_a_bad_file_is_exit_code_1_and_a_bad_flag_2(
     assert answer.stdout == ""
 
 
+@pytest.mark.parametrize("command", ["risk", "backtest", "demo"])
+def test_a_file_that_must_not_be_read_is_a_bad_file_too(tmp_path: Path, command: str) -> None:
+    # Root may read everything, so both doors are shut by hand.
+    code = f"""
+import errno, os, pathlib, sys
+from plimsoll.cli import main
+
+def refuse(*_): raise OSError(errno.EACCES, "Permission denied")
+
+os.access, pathlib.Path.read_bytes = lambda *_, **__: False, refuse
+sys.argv = ["plimsoll", "{command}", "--prices", "p.csv", "--positions", "p.csv"]
+main()
+"""
+    (tmp_path / "p.csv").touch()
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60, cwd=tmp_path
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.endswith(": p.csv: cannot be read: Permission denied\n")
+
+
 def test_topics_creates_what_is_missing_and_lists_all_five(tmp_path: Path, broker_address: str) -> None:
     answer = plimsoll("topics", directory=tmp_path, KAFKA_BROKERS=broker_address)
     assert answer.returncode == 0, answer.stderr
