@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from plimsoll.commands.findings import Finding, fault, warning, well
@@ -80,7 +81,8 @@ def _memory(server: ServerReading) -> Finding:
         return well("redis memory", f"{used} used, no limit of its own")
     share = server.memory_used / server.memory_max
     said = f"{used} of {server.memory_max / _MIB:,.1f} MiB used ({share:.0%})"
-    remedy = f"`redis-cli CONFIG SET maxmemory {2 * server.memory_max // _MIB}mb`, and the same in redis.conf"
+    enough = math.ceil(2 * max(server.memory_max, server.memory_used) / _MIB)
+    remedy = f"`redis-cli CONFIG SET maxmemory {enough}mb`, and the same in redis.conf"
     if share >= MEMORY_FAULT:
         return fault("redis memory", f"{said}: writes are refused when it is full", remedy)
     return warning("redis memory", said, remedy) if share >= MEMORY_WARNING else well("redis memory", said)

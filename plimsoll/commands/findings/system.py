@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from plimsoll.commands.findings import Finding, fault, reason_of, warning, well
 from plimsoll.commands.findings.engine import judge_contents, judge_crew, judge_workers
 from plimsoll.commands.findings.kafka import judge_brokers, judge_topics
 from plimsoll.commands.findings.store import away, judge_rights, judge_server
 from plimsoll.commands.soundings.ports import Readiness
-from plimsoll.commands.soundings.store import place
+from plimsoll.commands.soundings.store import place, redis_cli
 from plimsoll.commands.soundings.system import LETTERS_HOURS, Sounding
 from plimsoll.errors import PlimsollError
 from plimsoll.settings import Settings
@@ -25,7 +26,10 @@ def judge(found: Sounding, settings: Settings) -> Iterator[Finding]:
             "topics", f"cannot be listed: {reason_of(found.kafka)}", "ask again; the log of the brokers says more"
         )
     yield _dead_letters(found.dead_letters)
-    yield from _judge_redis(found, settings)
+    called = redis_cli(settings.redis_url)
+    for each in _judge_redis(found, settings):
+        # A remedy is copied as it is: without its address it would change, or empty, whatever Redis is at hand.
+        yield replace(each, remedy=each.remedy.replace("`redis-cli ", f"`{called} "))
     if found.api is not None:
         yield _api(found.api)
 

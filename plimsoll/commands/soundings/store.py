@@ -7,6 +7,7 @@ not exist: each trial leaves everything as it was.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import redis
+from redis.connection import parse_url
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 
 from api.listing import Selection
@@ -76,6 +78,16 @@ def place(redis_url: str) -> str:
         return f"{parts.hostname or 'localhost'}:{parts.port or 6379}{parts.path.rstrip('/')}"
     except ValueError:
         return "REDIS_URL"
+
+
+def redis_cli(redis_url: str) -> str:
+    """How `redis-cli` is called for the server and database of the URL; as whom is for its operator to say."""
+    told = parse_url(redis_url)
+    words = ["redis-cli"]
+    for flag, name, usual in (("-s", "path", None), ("-h", "host", "127.0.0.1"), ("-p", "port", 6379), ("-n", "db", 0)):
+        if (value := told.get(name, usual)) != usual:
+            words += [flag, shlex.quote(str(value))]
+    return " ".join(words + (["--tls"] if urlsplit(redis_url).scheme == "rediss" else []))
 
 
 @contextlib.contextmanager

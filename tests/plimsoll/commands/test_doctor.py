@@ -104,7 +104,9 @@ def test_a_redis_that_evicts_is_named_and_so_is_what_its_user_may_not(broker_add
         client.acl_setuser("reader", enabled=True, commands=["+info", "+config|get", "-publish"])
         found = examined(broker_address, store.url.replace("redis://", "redis://reader:secret@"))
         assert found["redis eviction"].verdict == "fault"
-        assert found["redis eviction"].remedy.startswith("`redis-cli CONFIG SET maxmemory-policy noeviction`")
+        port = client.get_connection_kwargs()["port"]
+        remedy = f"`redis-cli -p {port} CONFIG SET maxmemory-policy noeviction`"
+        assert found["redis eviction"].remedy.startswith(remedy)
         assert found["redis rights"].verdict == "fault"
         assert "EVAL (the user may not)" in found["redis rights"].found
         assert "PUBLISH (the user may not)" in found["redis rights"].found

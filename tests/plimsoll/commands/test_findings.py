@@ -22,7 +22,7 @@ from plimsoll.commands.soundings.crew import crew_of
 from plimsoll.commands.soundings.kafka import KafkaReading, TopicReading
 from plimsoll.commands.soundings.machine import MachineReading, read_recovery
 from plimsoll.commands.soundings.ports import Readiness
-from plimsoll.commands.soundings.store import Contents, ServerReading
+from plimsoll.commands.soundings.store import Contents, ServerReading, redis_cli
 from plimsoll.errors import BadSetting, Unavailable
 from plimsoll.messages import Heartbeat, encode
 from plimsoll.settings import Settings
@@ -135,6 +135,7 @@ def test_a_server_as_it_should_be_has_no_fault() -> None:
         ({"role": "slave"}, "fault", "redis kind", "its primary in REDIS_URL"),
         ({"memory_max": 12 << 20}, "warning", "redis memory", "CONFIG SET maxmemory 24mb"),
         ({"memory_max": 10 << 20}, "fault", "redis memory", "CONFIG SET maxmemory 20mb"),
+        ({"memory_max": 1 << 19}, "fault", "redis memory", "CONFIG SET maxmemory 20mb"),
         ({"persistence": "RDB file, but the last write failed"}, "warning", "redis persistence", "make room"),
         ({"clock_ahead_seconds": -40.0}, "warning", "clock", "timedatectl"),
     ],
@@ -145,6 +146,19 @@ def test_a_server_that_will_not_do_is_named_with_its_remedy(
     finding = only(judge_server(replace(SERVER, **spoilt), "here:6379"), verdict)
     assert finding.check == check
     assert remedy in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("url", "called"),
+    [
+        ("redis://127.0.0.1:6379/0", "redis-cli"),
+        ("redis://plimsoll:secret@cache.internal/3", "redis-cli -h cache.internal -n 3"),
+        ("rediss://:secret@10.0.0.7:6380", "redis-cli -h 10.0.0.7 -p 6380 --tls"),
+        ("unix:///run/a redis.sock?db=2", "redis-cli -s '/run/a redis.sock' -n 2"),
+    ],
+)
+def test_a_remedy_reaches_the_redis_that_is_meant(url: str, called: str) -> None:
+    assert redis_cli(url) == called
 
 
 def test_a_slow_answer_is_no_wrong_clock() -> None:
