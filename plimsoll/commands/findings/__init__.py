@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from plimsoll.errors import PlimsollError, Unavailable
+from plimsoll.errors import PlimsollError, Refused, Unavailable
 
 
 class Verdict(StrEnum):
@@ -43,6 +43,12 @@ def warning(check: str, found: str, remedy: str) -> Finding:
 def fault(check: str, found: str, remedy: str) -> Finding:
     """It is wrong."""
     return Finding(check, Verdict.FAULT, found, remedy)
+
+
+def refusal(check: str, error: Refused) -> Finding:
+    """A server is there and does not let us in: its last words are the remedy, and starting it would mend nothing."""
+    at, _, remedy = error.detail.rpartition(": ")
+    return fault(check, f"refuses us, {error.what}: {at}", remedy)
 
 
 def reason_of(error: PlimsollError) -> str:

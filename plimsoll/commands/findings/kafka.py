@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from plimsoll import topics
-from plimsoll.commands.findings import Finding, fault, reason_of, warning, well
+from plimsoll.commands.findings import Finding, fault, reason_of, refusal, warning, well
 from plimsoll.commands.soundings.kafka import KafkaReading, TopicReading
-from plimsoll.errors import PlimsollError
+from plimsoll.errors import PlimsollError, Refused
 from plimsoll.messages import RECORD_SIZE_MAX
 from plimsoll.settings import Settings
 from plimsoll.topics import Topic
@@ -31,6 +31,8 @@ def judge_brokers(answers: Mapping[str, str | PlimsollError]) -> Iterator[Findin
         elif clusters:
             said = f"away ({reason_of(answer)}), and another answers"
             yield warning(check, said, "start it, or take it out of KAFKA_BROKERS")
+        elif isinstance(answer, Refused):
+            yield refusal(check, answer)
         else:
             yield fault(
                 check,

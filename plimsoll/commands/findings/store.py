@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from plimsoll.commands.findings import Finding, fault, warning, well
+from plimsoll.commands.findings import Finding, fault, reason_of, refusal, warning, well
 from plimsoll.commands.soundings.store import ServerReading
+from plimsoll.errors import PlimsollError, Refused
 
 VERSION_LEAST = {"redis": (6, 2), "valkey": (7, 2)}
 """The first that know all commands that are used. Of Valkey it is the first there is."""
@@ -17,11 +18,13 @@ SKEW_SECONDS_MAX = 2.0
 _MIB = 1 << 20
 
 
-def away(where: str, reason: str) -> Finding:
-    """It does not answer."""
+def away(where: str, error: PlimsollError) -> Finding:
+    """It does not answer, or does not let us in."""
+    if isinstance(error, Refused):
+        return refusal("redis", error)
     return fault(
         "redis",
-        f"away: {reason}",
+        f"away: {reason_of(error)}",
         f"start the server at {where} (`docker compose up --detach redis`), or name the right one: "
         "`export REDIS_URL=redis://host:6379/0`",
     )

@@ -37,7 +37,7 @@ def judge(found: Sounding, settings: Settings) -> Iterator[Finding]:
 def _judge_redis(found: Sounding, settings: Settings) -> Iterator[Finding]:
     where = place(settings.redis_url)
     if isinstance(found.server, PlimsollError):
-        yield away(where, reason_of(found.server))
+        yield away(where, found.server)
     else:
         yield from judge_server(found.server, where)
         if found.refused is not None:

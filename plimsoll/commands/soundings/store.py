@@ -82,7 +82,7 @@ def place(redis_url: str) -> str:
 
 def redis_cli(redis_url: str) -> str:
     """How `redis-cli` is called for the server and database of the URL; as whom is for its operator to say."""
-    told = parse_url(redis_url)
+    told = parse_url(redis_url)  # type: ignore[no-untyped-call]
     words = ["redis-cli"]
     for flag, name, usual in (("-s", "path", None), ("-h", "host", "127.0.0.1"), ("-p", "port", 6379), ("-n", "db", 0)):
         if (value := told.get(name, usual)) != usual:

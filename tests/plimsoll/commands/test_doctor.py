@@ -112,7 +112,8 @@ def test_a_redis_that_evicts_is_named_and_so_is_what_its_user_may_not(broker_add
         assert "PUBLISH (the user may not)" in found["redis rights"].found
         assert client.dbsize() == 0  # looking left nothing behind
         wrong = examined(broker_address, store.url.replace("redis://", "redis://reader:wrong@"))
-    assert "correct the name and the password in REDIS_URL" in wrong["redis"].found
+    assert "our sign-in is not taken" in wrong["redis"].found
+    assert wrong["redis"].remedy == "correct the name and the password in REDIS_URL"
     assert "wrong@" not in str(wrong)
 
 

@@ -23,7 +23,7 @@ from plimsoll.commands.soundings.kafka import KafkaReading, TopicReading
 from plimsoll.commands.soundings.machine import MachineReading, read_recovery
 from plimsoll.commands.soundings.ports import Readiness
 from plimsoll.commands.soundings.store import Contents, ServerReading, redis_cli
-from plimsoll.errors import BadSetting, Unavailable
+from plimsoll.errors import BadSetting, Refused, Unavailable
 from plimsoll.messages import Heartbeat, encode
 from plimsoll.settings import Settings
 
@@ -73,6 +73,13 @@ def test_one_silent_broker_is_a_warning_and_all_of_them_faults() -> None:
     found = list(judge_brokers({"a:1": AWAY, "b:1": AWAY}))
     assert [each.verdict for each in found] == ["fault", "fault"]
     assert all("KAFKA_BROKERS" in each.remedy for each in found)
+
+
+def test_a_broker_that_does_not_let_us_in_is_not_to_be_started() -> None:
+    refused = Refused("Kafka", "our sign-in is not taken", "at a:1 as 'engine' by PLAIN (no): correct the password")
+    finding = only(judge_brokers({"a:1": refused}), "fault")
+    assert "our sign-in is not taken" in finding.found
+    assert finding.remedy == "correct the password"
 
 
 def test_brokers_of_two_clusters_are_a_fault() -> None:
