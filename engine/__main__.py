@@ -78,7 +78,7 @@ def calculate(
         drain.listen()
         raise typer.Exit(supervise(worker_command(arguments + always, once), workers, drain))
     if worker_index >= workers:
-        raise BadSetting("--worker-index", f"{worker_index} is none of {workers} workers: the last is {workers - 1}")
+        raise BadSetting("--worker-index", f"{worker_index}: the last of {workers} is {workers - 1}")
     processes.end_with_parent()
     # The products are small: threads for them would only take cores from other workers. numpy hears it at its import.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

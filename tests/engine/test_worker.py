@@ -282,4 +282,4 @@ def test_several_workers_cannot_share_one_port(engine: Engine) -> None:
 def test_a_worker_that_is_none_of_them_is_a_wrong_call(engine: Engine) -> None:
     child = engine(NOWHERE, "redis://127.0.0.1:1", "--workers", "2", "--worker-index", "2")
     assert ends(child) == 2
-    assert "2 is none of 2 workers" in child.tail()
+    assert "--worker-index: 2: the last of 2 is 1" in child.tail()

@@ -66,9 +66,10 @@ def _presence(crew: Crew) -> Finding:
             f"`uv run risk-calculator --workers {crew.workers} --worker-index {crew.absent[0]} --recovery-directory "
             "recovery` on its machine",
         )
+    workers = f"{crew.workers} worker{'s' if crew.workers > 1 else ''}"
     if crew.state != "running":
-        return warning("engine", f"{crew.workers} workers, {crew.state}", "wait: `uv run plimsoll status` says when")
-    return well("engine", f"running, {crew.workers} worker{'s' if crew.workers > 1 else ''}")
+        return warning("engine", f"{workers}, {crew.state}", "wait: `uv run plimsoll status` says when")
+    return well("engine", f"running, {workers}")
 
 
 def judge_workers(readiness: Mapping[int, Readiness | PlimsollError]) -> Iterator[Finding]:

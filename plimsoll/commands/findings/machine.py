@@ -91,7 +91,7 @@ def judge_recovery(recovery: RecoveryReading, crew: Crew | None) -> Iterator[Fin
         numbers = " and ".join(map(str, recovery.crews))
         yield warning(
             check,
-            f"it holds the state of {numbers} workers, and {running} run: these read the log from its beginning",
+            f"its state is of --workers {numbers}, and {running} run: these read the log from its beginning",
             f"`uv run risk-calculator --workers {recovery.crews[0]} --recovery-directory {where}` goes on from it",
         )
     elif not recovery.unusable:

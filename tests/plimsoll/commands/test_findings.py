@@ -360,7 +360,9 @@ def test_a_recovery_directory_of_another_crew_a_missing_one_and_a_file_are_named
 ) -> None:
     where = recovery(tmp_path / "recovery", good_manifest())
     crew = crew_of([beat(0, 2), beat(1, 2)], now_ns, 15)
-    assert "state of 1 workers, and 2 run" in only(judge_recovery(read_recovery(where, LOG), crew), "warning").found
+    assert (
+        "state is of --workers 1, and 2 run" in only(judge_recovery(read_recovery(where, LOG), crew), "warning").found
+    )
     missing = only(judge_recovery(read_recovery(tmp_path / "none", LOG), None), "warning")
     assert "does not exist" in missing.found
     (tmp_path / "file").touch()
