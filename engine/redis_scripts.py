@@ -168,8 +168,10 @@ return redis.status_reply('OK')
 SERVE = f"""{_COMMON}
 local current = redis.call('GET', '{keys.CURRENT_SCENARIO_SET}')
 redis.call('SET', '{keys.scenario_set("")}' .. ARGV[3], ARGV[4])
--- An id begins with its session, so a worker that lags cannot put an older session back.
-if not current or string.sub(ARGV[3], 1, 10) >= string.sub(current, 1, 10) then
+-- An id begins with its session, so a worker that lags cannot put an older session back. One whose day has not come was
+-- made of a close that is refused now, and would be the newest until then.
+local session = current and string.sub(current, 1, 10)
+if not current or string.sub(ARGV[3], 1, 10) >= session or session > ARGV[5] then
   redis.call('SET', '{keys.CURRENT_SCENARIO_SET}', ARGV[3])
   if current and current ~= ARGV[3] then
     redis.call('EXPIRE', '{keys.scenario_set("")}' .. current, {SUPERSEDED_SET_SECONDS})
@@ -177,7 +179,7 @@ if not current or string.sub(ARGV[3], 1, 10) >= string.sub(current, 1, 10) then
 end
 return redis.status_reply('OK')
 """
-"""ARGV: token and partitions; scenario set id, the set as JSON."""
+"""ARGV: token and partitions; scenario set id, the set as JSON, the newest day that there can be."""
 
 PUT = f"""{_COMMON}
 local new = 0

@@ -35,7 +35,7 @@ from engine.window import Window
 from plimsoll import keys, topics
 from plimsoll.errors import Unavailable
 from plimsoll.logs import AtMostEvery
-from plimsoll.messages import encode
+from plimsoll.messages import encode, newest_day
 from plimsoll.transport import Redis
 
 log = logging.getLogger(__name__)
@@ -259,7 +259,8 @@ class RedisWriter:
     def write(self, window: Window) -> None:
         """Everything in one window. Raises `Unavailable` where Redis stays away after the worker was told to stop."""
         if (served := window.scenario_set) is not None:
-            self._insist(lambda: self._serve(args=[*self._fence, served.scenario_set_id, encode(served)]))
+            today = newest_day(time.time_ns())
+            self._insist(lambda: self._serve(args=[*self._fence, served.scenario_set_id, encode(served), today]))
         if window.marks:
             self._enter((keys.MARKS, symbol, encode(mark)) for symbol, mark in window.marks.items())
         for first in range(0, len(window.publications), PORTFOLIOS_PER_CALL):

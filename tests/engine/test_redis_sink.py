@@ -143,6 +143,13 @@ def test_one_point_of_history_a_minute_however_often_it_is_written(writer: Redis
     assert [entry for entry, _ in client.xrange(keys.history("p-0"))] == ["60000-0", "120000-0"]
 
 
+def test_a_scenario_set_of_a_day_that_has_not_come_gives_way(writer: RedisWriter, client: redis.Redis) -> None:
+    client.set(keys.CURRENT_SCENARIO_SET, "9999-12-31-aa")
+    served = ScenarioSetRecord("2020-01-03-bb", "SP500", 500, 0.94, ["A"], ["2020-01-02"], b"12345678", {}, {})
+    writer.write(Window(scenario_set=served))
+    assert client.get(keys.CURRENT_SCENARIO_SET) == "2020-01-03-bb"
+
+
 def test_a_worker_that_lags_does_not_put_an_older_scenario_set_back(writer: RedisWriter, client: redis.Redis) -> None:
     def served(scenario_set_id: str) -> ScenarioSetRecord:
         return ScenarioSetRecord(scenario_set_id, "SP500", 500, 0.94, ["A"], ["2020-01-02"], b"12345678", {}, {})
