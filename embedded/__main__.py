@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Annotated
 
@@ -84,6 +85,8 @@ def demo(
         positions=positions,
         benchmark=benchmark,
     )
+    # What is in force again once all is stopped: a third Ctrl-C finds nothing left to end.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     raise typer.Exit(supervisor.run(chosen, os.environ, dotenv=Path(".env")))
 
 

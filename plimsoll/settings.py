@@ -286,10 +286,7 @@ class Settings:
     redis_key: str = _setting("PLIMSOLL_REDIS_KEY", "", _path, "PEM file of that certificate's key, not encrypted")
     log_level: str = _setting("LOG_LEVEL", "INFO", _level, "DEBUG, INFO, WARNING or ERROR")
     window_ms: int = _setting(
-        "PLIMSOLL_WINDOW_MS",
-        "50",
-        _integer(10, 1000),
-        "How long ticks are conflated before a revaluation, ms",
+        "PLIMSOLL_WINDOW_MS", "50", _integer(10, 1000), "How long ticks are conflated before a revaluation, ms"
     )
     publish_rate: int = _setting(
         "PLIMSOLL_PUBLISH_RATE",
@@ -350,10 +347,7 @@ class Settings:
         "PLIMSOLL_LIMIT_VAR_99_FRACTION", "0.1", _number(0.001, 10.0), "What-if warns of a larger 99 % value at risk"
     )
     republish_seconds: int = _setting(
-        "PLIMSOLL_REPUBLISH_SECONDS",
-        "30",
-        _integer(1, 3600),
-        "Every snapshot is offered to Redis again after this",
+        "PLIMSOLL_REPUBLISH_SECONDS", "30", _integer(1, 3600), "Every snapshot is offered to Redis again after this"
     )
     history_points: int = _setting(
         "PLIMSOLL_HISTORY_POINTS", "390", _integer(1, 10_000), "Minutes of history kept for each portfolio"
