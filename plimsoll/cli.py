@@ -8,6 +8,7 @@ in use. An error that can be expected is one sentence on standard error; a trace
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import sys
@@ -217,6 +218,9 @@ def application() -> typer.Typer:
 
 def main() -> None:
     """Run one command; an error we expect ends it with a sentence instead of a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As standard error has it: what the terminal's encoding lacks is spelt out, and is no traceback.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         application()()
     except PlimsollError as error:

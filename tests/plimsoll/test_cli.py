@@ -202,6 +202,15 @@ main()
     assert answer.stderr.endswith(": p.csv: cannot be read: Permission denied\n")
 
 
+def test_what_an_encoding_lacks_is_spelt_out(tmp_path: Path) -> None:
+    book = tmp_path / "book.csv"
+    book.write_text("portfolio_id,symbol,quantity\nb\u00fcro\u2026,KO,1\n", encoding="utf-8")
+    arguments = ("risk", "--prices", str(STOCKS), "--positions", str(book))
+    answer = plimsoll(*arguments, directory=tmp_path, PYTHONIOENCODING="ascii")
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith(r"b\xfcro\u2026  as of")
+
+
 def test_topics_creates_what_is_missing_and_lists_all_five(tmp_path: Path, broker_address: str) -> None:
     answer = plimsoll("topics", directory=tmp_path, KAFKA_BROKERS=broker_address)
     assert answer.returncode == 0, answer.stderr
