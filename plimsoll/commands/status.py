@@ -244,7 +244,7 @@ def _row(found: Sounding, beat: Heartbeat) -> list[str]:
     return [
         f"{beat.worker_index}/{beat.workers}",
         "silent" if silent else beat.state,
-        f"{(found.at_ns - beat.beat_at_ns) / 1e9:.1f} s",
+        f"{round((found.at_ns - beat.beat_at_ns) / 1e9, 1) + 0.0:.1f} s",  # + 0.0: none beat "-0.0 s" ago
         *(f"{number:,}" for number in (beat.portfolios, beat.applied, beat.stale, beat.dead_lettered)),
         "?" if beat.lag is None else f"{beat.lag:,}",
         ready,

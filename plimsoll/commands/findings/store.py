@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from plimsoll.commands.findings import Finding, fault, reason_of, refusal, warning, well
-from plimsoll.commands.soundings.store import ServerReading
+from plimsoll.commands.soundings.store import THE_USER_MAY_NOT, ServerReading
 from plimsoll.errors import PlimsollError, Refused
 
 VERSION_LEAST = {"redis": (6, 2), "valkey": (7, 2)}
@@ -50,11 +50,14 @@ def judge_rights(refused: Sequence[str]) -> Finding:
     """Whether engine and API can do what they do."""
     if not refused:
         return well("redis rights", "this user may do all that engine and API do")
+    said = f"refused: {'; '.join(refused)}"
+    if not any(THE_USER_MAY_NOT in each for each in refused):
+        # The same for every user: more rights would mend nothing, and stay.
+        return fault("redis rights", said, "mend what is said of its kind, memory or persistence; no right is lacking")
     return fault(
         "redis rights",
-        f"refused: {'; '.join(refused)}",
-        "`redis-cli ACL SETUSER NAME on ~* &* +@all -@admin -@dangerous +info` for the user of REDIS_URL; a replica or "
-        "a full server has to be mended first",
+        said,
+        "`redis-cli ACL SETUSER NAME on ~* &* +@all -@admin -@dangerous +info` for the user of REDIS_URL",
     )
 
 

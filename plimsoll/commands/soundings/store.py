@@ -29,6 +29,7 @@ ANSWER_SECONDS = 2.0
 """What Redis gets for one answer."""
 ADVISORS_MAX = 500
 """Beyond so many, the sums of all advisors (20 KB each) are not read for a look at the whole firm."""
+THE_USER_MAY_NOT = "(the user may not)"
 _NOBODY = "plimsoll.doctor"
 """A portfolio, advisor and worker that does not exist."""
 
@@ -195,7 +196,7 @@ def refused(client: redis.Redis) -> list[str]:
         try:
             trial(client)
         except NoPermissionError:
-            found.append(f"{command} (the user may not)")
+            found.append(f"{command} {THE_USER_MAY_NOT}")
         except ReadOnlyError:
             found.append(f"{command} (it is a read-only replica)")
         except OutOfMemoryError:

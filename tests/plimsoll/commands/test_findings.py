@@ -173,7 +173,13 @@ def test_a_slow_answer_is_no_wrong_clock() -> None:
 
 
 def test_what_the_user_may_not_do_is_named() -> None:
-    assert "PUBLISH (the user may not)" in judge_rights(["PUBLISH (the user may not)"]).found
+    finding = judge_rights(["PUBLISH (the user may not)", "SET (its memory is full)"])
+    assert "PUBLISH (the user may not)" in finding.found
+    assert "ACL SETUSER" in finding.remedy
+
+
+def test_nobody_is_given_rights_where_the_server_refuses_everybody() -> None:
+    assert "ACL" not in judge_rights(["SET (its memory is full)", "HDEL (MISCONF it cannot be saved)"]).remedy
 
 
 # --- the engine -------------------------------------------------------------------------------------------------------
