@@ -2,12 +2,17 @@
 
 Counts come from the indexes. Sums over all portfolios are read in batches, between which the loop is free, and at
 most once a second for each process, however many ask.
+
+When a session closes the engine values everything by another scenario set, advisor by advisor and within a second.
+P&L of two sets cannot be added, so meanwhile the last whole sum stands, with the set and the time that it is of:
+otherwise a firm would lose a third of its value for a moment, and an alarm would ring.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from api.aggregates import Aggregate, aggregate
@@ -23,6 +28,10 @@ from plimsoll.risk.score import RiskBand, risk_band
 
 KEPT_NS = 1_000_000_000
 """How long totals serve before they are read again."""
+ROLL_NS = 3_000_000_000
+"""How long a whole sum stands while another scenario set comes into force. What takes longer is told as partial."""
+WHOLE_MAX = 1_000
+"""So many of these sums are kept, those that were asked for last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,26 @@ def band_ends(band: RiskBand) -> tuple[int, int]:
     return numbers[0], numbers[-1]
 
 
+class Wholes:
+    """The last whole sums, by the advisors that they are of, and when each was."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, ...], tuple[Aggregate, int]] = OrderedDict()
+
+    def keep(self, advisor_ids: Sequence[str], whole: Aggregate, now_ns: int) -> None:
+        """It stands for some seconds from now."""
+        key = tuple(advisor_ids)
+        self._kept[key] = whole, now_ns
+        self._kept.move_to_end(key)
+        if len(self._kept) > WHOLE_MAX:
+            self._kept.popitem(last=False)
+
+    def find(self, advisor_ids: Sequence[str], now_ns: int) -> Aggregate | None:
+        """The sum over exactly these advisors, while it stands."""
+        whole, kept_at_ns = self._kept.get(tuple(advisor_ids), (None, 0))
+        return whole if now_ns - kept_at_ns <= ROLL_NS else None
+
+
 class Summary:
     """Totals, status and aggregate risk. `clock` gives UTC nanoseconds."""
 
@@ -97,6 +126,7 @@ class Summary:
         self._totals: Totals | None = None
         self._totals_at_ns = 0
         self._totals_lock = asyncio.Lock()
+        self.wholes = Wholes()
 
     async def totals(self) -> Totals:
         """Sums over all portfolios, at most a second old. Raises `Unavailable`."""
@@ -140,11 +170,16 @@ class Summary:
         pnls: list[AdvisorPnl] = []
         for by_worker in await self._store.advisor_pnls(advisor_ids):
             pnls += [pnl for field, pnl in by_worker.items() if field in fields]
-        scenarios = await self._sets.if_any()
-        summed = aggregate(pnls, await self._store.scenario_set_id(), scenarios, self._terms)
+        scenarios, current_id = await self._sets.if_any(), await self._store.scenario_set_id()
+        rolls = any(pnl.scenario_set_id != current_id for pnl in pnls)
+        if rolls and (whole := self.wholes.find(advisor_ids, self._clock())) is not None:
+            return whole
+        summed = aggregate(pnls, current_id, scenarios, self._terms)
         missing = summed.portfolios < await self._listing.count(selection) or not await self._engine.is_complete()
-        partial = summed.partial or (missing and summed.portfolios > 0)
-        return replace(summed, partial=partial)
+        answer = replace(summed, partial=summed.partial or (missing and summed.portfolios > 0))
+        if pnls and not rolls and not answer.partial:
+            self.wholes.keep(advisor_ids, answer, self._clock())
+        return answer
 
     async def _read_totals(self) -> Totals:
         portfolio_ids = await self._listing.all_portfolios(Selection())

@@ -254,6 +254,8 @@ class OwnSummary(Summary):
         super().__init__(store, listing, engine, publisher, sets=sets, terms=terms, clock=clock)
         self._whole = whole
         self._is_operator = is_operator
+        # A twin is made for each request. Sums are found by the advisors that they are of, and this asks of its own.
+        self.wholes = whole.wholes
 
     async def totals(self) -> Totals:
         """Over this advisor's portfolios, at most a second old."""

@@ -344,6 +344,29 @@ async def test_an_aggregate_says_when_a_part_is_missing(client: Client, seed: Se
     assert (firm["portfolios"], firm["partial"], firm["scenarioSetId"]) == (1, True, current)
 
 
+async def test_while_another_scenario_set_comes_into_force_the_last_whole_sum_stands(
+    client: Client, seed: Seed, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = f'{{ firmRisk {{ {AGGREGATE} }} advisor(id: "advisor-1") {{ risk {{ {AGGREGATE} }} }} }}'
+    before, after = await seed.scenario_set(), make.scenario_set(102)
+    await seed.heartbeat(0, 1)
+    for advisor in ("advisor-1", "advisor-2"):
+        await seed.write(make.snapshot(f"p-{advisor}", advisor))
+        await seed.advisor_pnl(advisor, "0/1", a_pnl(np.ones(100), before.scenario_set_id))
+    whole = await client.ask(query)
+    assert (whole["firmRisk"]["portfolios"], whole["firmRisk"]["partial"]) == (2, False)
+
+    await seed.scenario_set(after)
+    await seed.advisor_pnl("advisor-1", "0/1", a_pnl(np.full(100, 2.0), after.scenario_set_id))
+    rolling = await client.ask(query)
+    assert rolling["firmRisk"] == whole["firmRisk"]
+    assert rolling["advisor"]["risk"]["scenarioSetId"] == after.scenario_set_id
+
+    monkeypatch.setattr("api.summary.ROLL_NS", -1)
+    late = (await client.ask(query))["firmRisk"]
+    assert (late["portfolios"], late["partial"], late["scenarioSetId"]) == (1, True, after.scenario_set_id)
+
+
 async def test_a_firm_without_portfolios_has_no_risk(client: Client) -> None:
     firm = (await client.ask(f"{{ firmRisk {{ {AGGREGATE} }} }}"))["firmRisk"]
     assert (firm["portfolios"], firm["partial"], firm["var95"], firm["riskNumber"]) == (0, False, 0.0, None)
