@@ -9,9 +9,9 @@ A line is a price, or the end of a session:
     {"session": "2026-11-30"}
 
 The last takes the newest prices of the session as its closes, for feeds without official ones. `--history` publishes
-the closes of a CSV file first: a date, then a column for each symbol. Every record is acknowledged by all replicas
-before the program ends; a line that is none of these is named on standard error and left out, and the exit code is
-then 1.
+the closes of a CSV file first: a date, then a column for each symbol; where it cannot be read, nothing is published and
+the exit code is 2. Every record is acknowledged by all replicas before the program ends; a line that is none of these
+is named on standard error and left out, and the exit code is then 1.
 
 The only library is aiokafka. Its partitioner is murmur2 of the key, as Kafka's own clients have it, so that a symbol
 stays in one partition whoever sends it.
@@ -24,7 +24,7 @@ import asyncio
 import csv
 import json
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self, TextIO
 
@@ -67,12 +67,22 @@ class Session:
 
 
 def history(path: Path) -> Iterator[Record]:
-    """The closes of a CSV file, a session a record; an empty cell is no close."""
+    """The closes of a CSV file, a session a record; an empty cell is no close.
+
+    Raises OSError, or ValueError with the line.
+    """
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
-        symbols = next(rows)[1:]
-        for session, *cells in rows:
-            closes = {symbol: float(cell) for symbol, cell in zip(symbols, cells, strict=True) if cell.strip()}
+        symbols = next(rows, [])[1:]
+        if not symbols:
+            raise ValueError("line 1 is no date and symbols with commas between them")
+        for session, *cells in filter(None, rows):
+            if len(cells) != len(symbols):
+                raise ValueError(f"line {rows.line_num} has {len(cells)} closes for {len(symbols)} symbols")
+            try:
+                closes = {symbol: float(cell) for symbol, cell in zip(symbols, cells, strict=True) if cell.strip()}
+            except ValueError as error:
+                raise ValueError(f"line {rows.line_num}: {error}") from None
             if closes:
                 yield Record("market-closes", session, {"session": session, "closes": closes})
 
@@ -116,15 +126,17 @@ class Publisher:
         await asyncio.gather(*waiting)
 
 
-async def bridge(brokers: str, past: Path | None, feed: TextIO) -> int:
+async def bridge(brokers: str, past: Sequence[Record], feed: TextIO) -> int:
     """Publish the history, then the feed until it ends; how many lines were left out."""
     session, bad, number = Session(), 0, 0
     async with Publisher(brokers) as publisher:
-        for record in history(past) if past is not None else ():
+        for record in past:
             await publisher.publish(record)
         await publisher.settle()
         async for line in lines(feed):
             number += 1
+            if not line.strip():
+                continue
             try:
                 record = session.record(line)
             except ValueError as error:
@@ -142,7 +154,11 @@ def main() -> None:
     parser.add_argument("--brokers", default="127.0.0.1:9092", help="host:port, comma separated")
     parser.add_argument("--history", type=Path, help="CSV of closes that are published first")
     given = parser.parse_args()
-    sys.exit(1 if asyncio.run(bridge(given.brokers, given.history, sys.stdin)) else 0)
+    try:
+        past = [] if given.history is None else list(history(given.history))
+    except (OSError, ValueError) as error:
+        parser.error(f"--history {given.history}: {error}")
+    sys.exit(1 if asyncio.run(bridge(given.brokers, past, sys.stdin)) else 0)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def test_the_bridge_of_the_examples_brings_history_ticks_and_a_close(
     bridge = subprocess.run(
         [sys.executable, ROOT / "examples" / "market_bridge.py", "--brokers", environ["KAFKA_BROKERS"],
          "--history", files.prices],
-        input="\n".join([*map(json.dumps, feed), "no JSON", ""]), capture_output=True, text=True, timeout=60,
+        input="\n".join([*map(json.dumps, feed), "no JSON", "", " "]), capture_output=True, text=True, timeout=60,
         check=False, env={**os.environ, **environ},
     )  # fmt: skip
     assert bridge.returncode == 1, bridge.stderr
@@ -163,3 +163,27 @@ def test_the_bridge_of_the_examples_brings_history_ticks_and_a_close(
             "BBB": 50.5,
             "GAP": 10.0,
         }
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "No such file or directory"),
+        ("", "line 1 is no date and symbols with commas between them"),
+        ("date;AAA\n2024-01-02;1\n", "line 1 is no date and symbols with commas between them"),
+        ("date,AAA\n2024-01-02,1\n\n2024-01-03,1,2\n", "line 4 has 2 closes for 1 symbols"),
+        ("date,AAA\n2024-01-02,dear\n", "line 2: could not convert string to float: 'dear'"),
+    ],
+    ids=["missing", "empty", "semicolons", "too many", "no number"],
+)
+def test_a_bridge_publishes_nothing_where_its_history_cannot_be_read(
+    tmp_path: Path, content: str | None, reason: str
+) -> None:
+    prices = tmp_path / "prices.csv"
+    if content is not None:
+        prices.write_text(content, encoding="utf-8")
+    command = [sys.executable, ROOT / "examples" / "market_bridge.py", "--brokers", "127.0.0.1:1", "--history", prices]
+    bridge = subprocess.run(command, input="", capture_output=True, text=True, timeout=60, check=False)
+    assert bridge.returncode == 2
+    assert "Traceback" not in bridge.stderr
+    assert reason in bridge.stderr.splitlines()[-1]
