@@ -4,6 +4,7 @@ import { type Client, createClient } from 'graphql-ws'
 
 import { ApiError } from './error.ts'
 import type { TypedDocumentString } from './operations.ts'
+import { pause } from './pause.ts'
 
 /** A typed operation: what it answers, and what it asks for. */
 export type Operation<Result, Variables> = TypedDocumentString<Result, Variables>
@@ -148,7 +149,7 @@ export class ApiClient {
       shouldRetry: () => !refused,
       retryWait: async (tried) => {
         const wait = WAIT_MS[Math.min(tried, WAIT_MS.length - 1)] ?? 8000
-        await new Promise((resolve) => setTimeout(resolve, wait * (0.7 + 0.6 * chance())))
+        await pause(wait * (0.7 + 0.6 * chance()), window)
       },
       on: {
         connecting: () => {
