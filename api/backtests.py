@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api.on_demand import Terms
+from api.on_demand import Terms, units_held
 from plimsoll.messages import BacktestRecord, PortfolioRecord
 from plimsoll.risk import backtest
 from plimsoll.risk.arrays import FloatArray
@@ -120,7 +120,7 @@ def rolling(record: PortfolioRecord, scenarios: ScenarioSet, terms: Terms) -> Ro
     Sessions in which a name that is held has no return are left out. The window is the scenario set's, or as much of it
     as leaves 250 sessions to be judged.
     """
-    quantity = {symbol: units for symbol, units in zip(record.symbols, record.quantities, strict=True) if units != 0.0}
+    quantity = units_held(record)
     if not quantity:
         return NoBacktest("Nothing is held.")
     closes = scenarios.closes

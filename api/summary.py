@@ -31,7 +31,7 @@ KEPT_NS = 1_000_000_000
 ROLL_NS = 3_000_000_000
 """How long a whole sum stands while another scenario set comes into force. What takes longer is told as partial."""
 WHOLE_MAX = 1_000
-"""So many of these sums are kept, those that were asked for last."""
+"""So many of these sums are kept at the most, those that were asked for last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +92,21 @@ class Wholes:
         key = tuple(advisor_ids)
         self._kept[key] = whole, now_ns
         self._kept.move_to_end(key)
-        if len(self._kept) > WHOLE_MAX:
+        # What stands no more goes: the names of a firm's advisors are thousands, and others with each that comes.
+        while self._kept and (len(self._kept) > WHOLE_MAX or not _stands(next(iter(self._kept.values()))[1], now_ns)):
             self._kept.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def find(self, advisor_ids: Sequence[str], now_ns: int) -> Aggregate | None:
         """The sum over exactly these advisors, while it stands."""
         whole, kept_at_ns = self._kept.get(tuple(advisor_ids), (None, 0))
-        return whole if now_ns - kept_at_ns <= ROLL_NS else None
+        return whole if _stands(kept_at_ns, now_ns) else None
+
+
+def _stands(kept_at_ns: int, now_ns: int) -> bool:
+    return 0 <= now_ns - kept_at_ns <= ROLL_NS  # Below 0 the clock was set back, and nobody knows.
 
 
 class Summary:

@@ -15,6 +15,23 @@ from visits import Visitor
 
 from plimsoll import topics
 
+
+class HeldBack:
+    """Questions of one kind that a page asks and nobody answers, until `pass_on` lets those after it through."""
+
+    def __init__(self, page: Page, operation: str) -> None:
+        self._operation = operation
+        self.held: list[Route] = []
+        self.pass_on = False
+        page.route("**/graphql", self._hold)
+
+    def _hold(self, route: Route) -> None:
+        if self._operation in (route.request.post_data or "") and not self.pass_on:
+            self.held.append(route)
+        else:
+            route.continue_()
+
+
 STATE = "mutation($input: PortfolioInput!) { updatePortfolio(input: $input) { __typename ... on Problem { message } } }"
 RISK = "query($id: ID!) { portfolioRisk(portfolioId: $id) { advisorId } }"
 FOCUSED = """() => document.activeElement.closest('.grid-body [role=row]')
@@ -94,21 +111,12 @@ def test_how_many_match_is_read_out_when_one_asks_and_not_whenever_the_market_mo
 
 def test_nobody_is_told_that_nothing_matches_before_the_whole_list_was_read(visit: Visitor) -> None:
     page = visit("/#q=none-of-them")
-    held: list[Route] = []
-    may_read = False
-
-    def hold(route: Route) -> None:
-        if "query RowsPage" in (route.request.post_data or "") and not may_read:
-            held.append(route)
-        else:
-            route.continue_()
-
-    page.route("**/graphql", hold)
+    pages = HeldBack(page, "query RowsPage")
     page.reload()
     expect(page.get_by_text(re.compile(r"0 of [1-9]\d* shown"))).to_be_visible()
     expect(page.locator(".empty")).to_have_text("Reading portfolios\N{HORIZONTAL ELLIPSIS}")
-    may_read = True
-    held[-1].continue_()
+    pages.pass_on = True
+    pages.held[-1].continue_()
     expect(page.locator(".empty")).to_contain_text("No portfolio matches.")
 
 
@@ -352,25 +360,16 @@ def test_an_answer_that_comes_after_the_viewer_has_changed_is_dropped(visit: Vis
     page = visit(guarded)
     signed_in(page, token("advisor", "--advisor", "advisor-3"))
     expect(rows(page).first).to_be_visible()
-    held: list[Route] = []
-    signed_out = False
-
-    def hold(route: Route) -> None:
-        if "query Firm" in (route.request.post_data or "") and not signed_out:
-            held.append(route)
-        else:
-            route.continue_()
-
-    page.route("**/graphql", hold)
+    totals = HeldBack(page, "query Firm")
     with page.expect_request(lambda request: "query Firm" in (request.post_data or "")):
         pass
-    until(lambda: page.title() and held, "question that is not answered yet", show=visit.account)
-    signed_out = True
+    until(lambda: page.title() and totals.held, "question that is not answered yet", show=visit.account)
+    totals.pass_on = True
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_label("Access token")).to_be_focused()
     signed_in(page, token("advisor", "--advisor", "advisor-4"))
     refused = {"errors": [{"message": "too late", "extensions": {"code": "UNAUTHENTICATED"}}]}
-    for route in held:
+    for route in totals.held:
         route.fulfill(status=401, json=refused)
     until(lambda: set(column(page, "advisorId")) == {"advisor-4"}, "the other's table", show=visit.account)
     expect(page.get_by_label("Access token")).to_have_count(0)
