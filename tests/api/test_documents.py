@@ -8,7 +8,7 @@ from graphql import OperationType, get_introspection_query
 from api.documents import Kept, Prepared, RefusedDocument, prepare
 
 RISK = "query Risk($id: ID!) { portfolioRisk(portfolioId: $id) { var95 } }"
-CPU_SECONDS_MAX = 0.3
+CPU_SECONDS_MAX = 0.1
 
 
 def refused(text: str, **how: bool) -> RefusedDocument:
